@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * IOMMU API differences, bridged towards the newest kernel.
+ */
+#ifndef _VFIO_TYPE1_COMPAT_IOMMU_H
+#define _VFIO_TYPE1_COMPAT_IOMMU_H
+
+#include <linux/iommu.h>
+#include <linux/irqdomain.h>
+#include <linux/version.h>
+
+/*
+ * 6.3 gave iommu_map() a gfp argument ("iommu: Add a gfp parameter to
+ * iommu_map()").  Before, the tables are always GFP_KERNEL and not charged to
+ * a memory cgroup.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+static inline int vfio_compat_iommu_map(struct iommu_domain *domain, unsigned long iova,
+					phys_addr_t phys, size_t size, int prot, gfp_t gfp)
+{
+	return iommu_map(domain, iova, phys, size, prot);
+}
+
+#define iommu_map vfio_compat_iommu_map
+#endif
+
+/*
+ * 6.11 added iommu_paging_domain_alloc() ("iommu: Add
+ * iommu_paging_domain_alloc() interface"), which takes the device and returns
+ * an ERR_PTR.  Before, there is a domain per bus, and NULL for any failure.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 11, 0)
+static inline struct iommu_domain *vfio_compat_paging_domain_alloc(struct device *dev)
+{
+	struct iommu_domain *domain = iommu_domain_alloc(dev->bus);
+
+	return domain ?: ERR_PTR(-EIO);
+}
+
+#define iommu_paging_domain_alloc vfio_compat_paging_domain_alloc
+#endif
+
+/*
+ * 6.3 added iommu_group_has_isolated_msi() ("iommu: Add
+ * iommu_group_has_isolated_msi()").  Before, isolation is a property of the
+ * MSI domains of the whole system, or a capability of each device.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+static inline int vfio_compat_dev_remaps_irqs(struct device *dev, void *unused)
+{
+	return device_iommu_capable(dev, IOMMU_CAP_INTR_REMAP);
+}
+
+static inline bool vfio_compat_group_has_isolated_msi(struct iommu_group *group)
+{
+	return irq_domain_check_msi_remap() ||
+	       iommu_group_for_each_dev(group, NULL, vfio_compat_dev_remaps_irqs);
+}
+
+#define iommu_group_has_isolated_msi vfio_compat_group_has_isolated_msi
+#endif
+
+/*
+ * AMD-Vi's v1 page table grows a level when an IOVA above its reach is mapped.
+ * Until 6.12's seqcount in increase_address_space(), a walk that runs at the
+ * same time may combine the old root with the new level: on older kernels the
+ * table has to be grown while nothing else walks it.
+ */
+#define VFIO_COMPAT_TABLE_GROWTH_RACES (LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0))
+
+#endif /* _VFIO_TYPE1_COMPAT_IOMMU_H */

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Memory management differences, bridged towards the newest kernel.
+ */
+#ifndef _VFIO_TYPE1_COMPAT_MM_H
+#define _VFIO_TYPE1_COMPAT_MM_H
+
+#include <linux/mm.h>
+#include <linux/version.h>
+
+/*
+ * 6.5 dropped the vmas argument ("mm/gup: remove vmas parameter from
+ * pin_user_pages_remote()").
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+static inline long vfio_compat_pin_remote(struct mm_struct *mm, unsigned long start,
+					  unsigned long npages, unsigned int flags,
+					  struct page **pages, int *locked)
+{
+	return pin_user_pages_remote(mm, start, npages, flags, pages, NULL, locked);
+}
+
+#define pin_user_pages_remote vfio_compat_pin_remote
+#endif
+
+/* 6.4 made the tag mask a property of the mm ("mm: Introduce untagged_addr_remote()"). */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0)
+static inline unsigned long vfio_compat_untagged_addr(struct mm_struct *mm, unsigned long addr)
+{
+	return untagged_addr(addr);
+}
+
+#define untagged_addr_remote vfio_compat_untagged_addr
+#endif
+
+/*
+ * 6.12 replaced follow_pte() for drivers by follow_pfnmap_start() ("mm: new
+ * follow_pfnmap API"), which also understands huge entries.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+struct follow_pfnmap_args {
+	struct vm_area_struct *vma;
+	unsigned long address;
+	unsigned long pfn;
+	bool writable;
+};
+
+/* The page table is not kept locked: callers only want to know. */
+static inline int follow_pfnmap_start(struct follow_pfnmap_args *args)
+{
+	spinlock_t *ptl; /* the page table's */
+	pte_t *ptep;
+	int ret = follow_pte(args->vma->vm_mm, args->address, &ptep, &ptl);
+
+	if (ret)
+		return ret;
+	__acquire(ptl); /* for sparse: follow_pte() does not say so */
+	args->pfn = pte_pfn(*ptep);
+	args->writable = pte_write(*ptep);
+	pte_unmap_unlock(ptep, ptl);
+	return 0;
+}
+
+static inline void follow_pfnmap_end(struct follow_pfnmap_args *args)
+{
+}
+#endif
+
+#endif /* _VFIO_TYPE1_COMPAT_MM_H */

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The internal types of vfio_iommu_type1, each field with its lock.
+ *
+ * Words:
+ *
+ *  - IOVA: an address as the device sees it.  @last is inclusive, @end is
+ *    exclusive; an IOVA may reach U64_MAX, so ranges are kept as first and last.
+ *  - mapping (struct vfio_dma): what one VFIO_IOMMU_MAP_DMA made.
+ *  - run: a stretch of a mapping given to iommu_map() in one call: physically
+ *    contiguous and of one kind, RAM or reserved.
+ *  - run map: one bit per page of a mapping, set where a run starts.
+ *  - window: whole runs taken out of the primary domain before one IOTLB sync.
+ *  - primary domain: the first one of a container; physical addresses are
+ *    read back from it.
+ *
+ * Locks, outermost first:
+ *
+ *  container->lock (rw_semaphore)
+ *	write: the list of domains and their groups, the valid IOVA ranges,
+ *	pgsize_bitmap.  read: everything that maps, unmaps or looks.  Its writer
+ *	owns the inside of every mapping, whatever the mapping's state.
+ *  mapping state (PENDING, LIVE, DYING)
+ *	whoever moved a mapping to PENDING or DYING owns its inside: pages,
+ *	run map, IOPTEs, charge.  Nobody waits for a state with
+ *	container->lock held: the owner may need that lock to get on.
+ *  mmap_lock of the mapping's mm
+ *	taken by pinning and by accounting.
+ *  tree->lock (spinlock)
+ *	the set of mappings, their states and the entry budget.  Never held
+ *	across anything that sleeps.
+ *
+ * Invariants:
+ *
+ *  - A page is unpinned only after no domain can reach it: all domains
+ *    unmapped and IOTLB synced.
+ *  - Every charge to locked_vm is refunded once, to the mm it was charged to.
+ *  - Only whole runs are unmapped, and never an IOVA that is not mapped: VT-d
+ *    up to 6.12 unmaps too much, or walks into guest memory, otherwise.
+ *  - If a domain gives back fewer bytes than asked, the pins past that point
+ *    are leaked, never unpinned.
+ *  - A failed MAP leaves nothing behind.  UNMAP, detach and release never fail
+ *    and never allocate what they cannot do without.
+ */
+#ifndef _VFIO_TYPE1_H
+#define _VFIO_TYPE1_H
+
+#include <linux/iommu.h>
+#include <linux/list.h>
+#include <linux/mm.h>
+#include <linux/ratelimit.h>
+#include <linux/rbtree.h>
+#include <linux/rwsem.h>
+#include <linux/sched.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+#include <linux/wait.h>
+
+#include "compat/iommu.h"
+#include "compat/mm.h"
+#include "vfio_driver_abi.h"
+
+#undef pr_fmt
+#define pr_fmt(fmt) "vfio_iommu_type1: " fmt
+
+struct vfio_type1_container;
+
+/* ---- parameters (vfio_iommu_type1.c) ---- */
+
+/* How UNMAP finds the physically contiguous stretches of a mapping. */
+enum vfio_unmap_walk {
+	VFIO_UNMAP_RUNS,	/* run map; where it was lost, by what the probe found */
+	VFIO_UNMAP_FGSP,	/* unmap one page, take what comes back */
+	VFIO_UNMAP_COARSE,	/* walk iova_to_phys() to the end of the chunk */
+};
+
+/**
+ * struct vfio_type1_params - the module's parameters
+ * @allow_unsafe_interrupts: attach groups without MSI isolation
+ * @disable_hugepages: make every page a run of its own
+ * @dma_entry_limit: mappings per container, read when a container is opened
+ * @unmap_walk: enum vfio_unmap_walk, for tests and comparison
+ */
+struct vfio_type1_params {
+	bool allow_unsafe_interrupts;
+	bool disable_hugepages;
+	unsigned int dma_entry_limit;
+	unsigned int unmap_walk;
+};
+
+extern struct vfio_type1_params vfio_type1_params;
+
+/* ---- run map (vfio_runs.c): pure ---- */
+
+/**
+ * struct vfio_runs - where the runs of a mapping start
+ * @npages: pages in the mapping
+ * @capacity: pages that @map can describe so far; 0 once the run map was lost
+ * @map: one bit per page, set where a run starts; &@word for small mappings
+ * @word: the map of a mapping of at most BITS_PER_LONG pages
+ *
+ * Owned by whoever owns the mapping.  The map grows as the mapping is filled,
+ * so that a request that fails early has cost little.
+ */
+struct vfio_runs {
+	unsigned long npages;
+	unsigned long capacity;
+	unsigned long *map;
+	unsigned long word;
+};
+
+void vfio_runs_init(struct vfio_runs *runs, unsigned long npages);
+void vfio_runs_free(struct vfio_runs *runs);
+void vfio_runs_start(struct vfio_runs *runs, unsigned long page);
+unsigned long vfio_runs_end(const struct vfio_runs *runs, unsigned long page,
+			    unsigned long npages);
+
+/**
+ * vfio_runs_known() - can the run map be used?
+ * @runs: run map
+ *
+ * Return: false if there was no memory for it, so that the runs have to be
+ * found by walking the IOMMU.
+ */
+static inline bool vfio_runs_known(const struct vfio_runs *runs)
+{
+	return runs->capacity;
+}
+
+/* ---- valid IOVA ranges (vfio_iova.c): pure ---- */
+
+/* One valid stretch of IOVA, both ends inclusive. */
+struct vfio_iova_span {
+	u64 first;
+	u64 last;
+};
+
+/**
+ * struct vfio_iova_set - sorted, disjoint, non-adjacent valid ranges
+ * @nr: how many there are
+ * @capacity: how many fit
+ * @ranges: the ranges
+ *
+ * A container without IOMMU domains has no set at all, a NULL pointer, and any
+ * IOVA is valid.
+ */
+struct vfio_iova_set {
+	unsigned int nr;
+	unsigned int capacity;
+	struct vfio_iova_span *ranges;
+};
+
+void vfio_iova_init(struct vfio_iova_set *set);
+void vfio_iova_destroy(struct vfio_iova_set *set);
+int vfio_iova_reset(struct vfio_iova_set *set, u64 first, u64 last);
+void vfio_iova_narrow(struct vfio_iova_set *set, u64 first, u64 last);
+int vfio_iova_exclude(struct vfio_iova_set *set, u64 first, u64 last);
+bool vfio_iova_contains(const struct vfio_iova_set *set, u64 first, u64 last);
+const struct vfio_iova_span *vfio_iova_nearest(const struct vfio_iova_set *set, u64 iova);
+
+/* ---- mappings ---- */
+
+enum vfio_dma_state {
+	VFIO_DMA_PENDING,	/* MAP is filling it */
+	VFIO_DMA_LIVE,		/* nobody's: may be claimed */
+	VFIO_DMA_DYING,		/* UNMAP is emptying it */
+};
+
+/**
+ * struct vfio_owner - whose memory a mapping pins, and who is charged
+ * @task: thread group leader, whose RLIMIT_MEMLOCK counts; a reference is held
+ * @mm: whose pages are pinned and whose locked_vm is charged; grabbed, not got,
+ *	so that a mapping does not keep a dead process's memory
+ * @lock_cap: had CAP_IPC_LOCK at MAP, so that no limit applies
+ */
+struct vfio_owner {
+	struct task_struct *task;
+	struct mm_struct *mm;
+	bool lock_cap;
+};
+
+/**
+ * struct vfio_dma - one mapping
+ * @node: in the tree; tree->lock
+ * @claim: in the list of the UNMAP that owns it; the owner
+ * @iova: first byte, constant
+ * @last: last byte, constant
+ * @vaddr: user address of the first byte, constant
+ * @prot: IOMMU_READ, IOMMU_WRITE, constant
+ * @state: who owns the inside; tree->lock
+ * @mapped: pages, from the first on, that are pinned and in every domain;
+ *	the owner, or container->lock for write
+ * @locked_vm: pages charged to @owner; the owner, or container->lock for write
+ * @runs: run map; the owner, or container->lock for write
+ * @owner: whose memory this is
+ */
+struct vfio_dma {
+	struct rb_node node;
+	struct list_head claim;
+	dma_addr_t iova;
+	dma_addr_t last;
+	unsigned long vaddr;
+	int prot;
+	enum vfio_dma_state state;
+	unsigned long mapped;
+	unsigned long locked_vm;
+	struct vfio_runs runs;
+	struct vfio_owner owner;
+};
+
+/**
+ * vfio_dma_npages() - pages of a mapping
+ * @dma: the mapping
+ */
+static inline unsigned long vfio_dma_npages(const struct vfio_dma *dma)
+{
+	return ((dma->last - dma->iova) >> PAGE_SHIFT) + 1;
+}
+
+/* ---- the set of mappings (vfio_dma_tree.c): pure ---- */
+
+/**
+ * struct vfio_dma_tree - the mappings of a container, ordered by IOVA
+ * @lock: protects everything here, and the state of each mapping
+ * @root: mappings, which never overlap
+ * @avail: mappings that may still be made
+ * @changes: counts settled and removed mappings, for those who wait
+ * @wait: where they wait
+ */
+struct vfio_dma_tree {
+	spinlock_t lock; /* the set, the states */
+	struct rb_root root;
+	unsigned int avail;
+	unsigned long changes;
+	wait_queue_head_t wait;
+};
+
+void vfio_dma_tree_init(struct vfio_dma_tree *tree, unsigned int avail);
+struct vfio_dma *vfio_dma_tree_first(struct vfio_dma_tree *tree, u64 iova, u64 last);
+struct vfio_dma *vfio_dma_tree_next(struct vfio_dma *dma);
+struct vfio_dma *vfio_dma_tree_bisected(struct vfio_dma_tree *tree, u64 iova, u64 last);
+int vfio_dma_tree_insert(struct vfio_dma_tree *tree, struct vfio_dma *dma,
+			 struct vfio_dma **overlap);
+void vfio_dma_tree_settle(struct vfio_dma_tree *tree, struct vfio_dma *dma);
+void vfio_dma_tree_remove(struct vfio_dma_tree *tree, struct vfio_dma *dma);
+int vfio_dma_tree_wait(struct vfio_dma_tree *tree, unsigned long changes);
+void vfio_dma_tree_wake(struct vfio_dma_tree *tree);
+
+/* ---- locked_vm (vfio_account.c) ---- */
+
+int vfio_owner_init(struct vfio_owner *owner);
+void vfio_owner_put(struct vfio_owner *owner);
+int vfio_account_charge(const struct vfio_owner *owner, unsigned long npages);
+void vfio_account_refund(const struct vfio_owner *owner, unsigned long npages);
+
+/* ---- pages (vfio_pin.c) ---- */
+
+/*
+ * Pages of one GUP call: GUP keeps interrupts off while it walks, so keep this
+ * to some tens of microseconds.
+ */
+#define VFIO_PIN_BATCH_MAX	2048
+/* A mapping of up to this many pages is pinned without allocating anything. */
+#define VFIO_PIN_BATCH_ONSTACK	32
+
+/**
+ * struct vfio_run - physically contiguous pages of one kind
+ * @pfn: first page frame
+ * @npages: how many
+ * @write: the device may have written them
+ */
+struct vfio_run {
+	unsigned long pfn;
+	unsigned long npages : BITS_PER_LONG - 1;
+	unsigned long write : 1;
+};
+
+/**
+ * struct vfio_pin_batch - the pages of one GUP call, as they become runs
+ * @pages: pinned pages; not used while @pfnmap
+ * @capacity: how many fit into @pages
+ * @size: pages got by the last fill
+ * @pos: pages of them already taken as runs
+ * @pfn: first frame, when @pfnmap
+ * @pfnmap: the last fill found frames without pinnable pages behind them
+ */
+struct vfio_pin_batch {
+	struct page **pages;
+	unsigned int capacity;
+	unsigned int size;
+	unsigned int pos;
+	unsigned long pfn;
+	bool pfnmap;
+};
+
+bool vfio_pfn_is_reserved(unsigned long pfn);
+int vfio_pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned long vaddr,
+		  unsigned long npages, int prot);
+unsigned long vfio_pin_ram(const struct vfio_pin_batch *batch);
+unsigned long vfio_pin_take(struct vfio_pin_batch *batch, struct vfio_run *run,
+			    unsigned long max, int prot);
+void vfio_pin_drop(struct vfio_pin_batch *batch, int prot);
+void vfio_unpin_run(const struct vfio_run *run);
+
+/* ---- containers (vfio_container.c) ---- */
+
+/**
+ * struct vfio_group_entry - a group attached to a container
+ * @next: in its domain's list; container->lock
+ * @group: the group
+ */
+struct vfio_group_entry {
+	struct list_head next;
+	struct iommu_group *group;
+};
+
+/**
+ * struct vfio_domain - an IOMMU domain and the groups that share it
+ * @next: in the container's list; container->lock
+ * @groups: struct vfio_group_entry; container->lock
+ * @domain: the IOMMU's
+ * @fgsp: the probe found fine-grained superpages
+ * @coherent: the IOMMU enforces cache coherency
+ */
+struct vfio_domain {
+	struct list_head next;
+	struct list_head groups;
+	struct iommu_domain *domain;
+	bool fgsp;
+	bool coherent;
+};
+
+/**
+ * struct vfio_type1_container - one open container that uses this backend
+ * @lock: see the top of this file
+ * @domains: struct vfio_domain, the primary first; @lock
+ * @iova: valid ranges, meaningful while there is a domain; @lock
+ * @pgsize_bitmap: page sizes that all domains have; @lock
+ * @table_last: highest IOVA that page tables reach without growing; @lock, see
+ *	vfio_container_reach()
+ * @tree: the mappings
+ * @entry_limit: how many mappings @tree was made for, constant
+ * @pin_pages: spare page array of VFIO_PIN_BATCH_MAX entries, or NULL while
+ *	somebody uses it; exchanged atomically
+ * @window_runs: spare array of VFIO_WINDOW_RUNS entries, likewise
+ * @refusals: limits the rate of messages
+ * @v2: VFIO_TYPE1v2_IOMMU semantics, constant
+ * @nesting: VFIO_TYPE1_NESTING_IOMMU, constant
+ */
+struct vfio_type1_container {
+	struct rw_semaphore lock;
+	struct list_head domains;
+	struct vfio_iova_set iova;
+	unsigned long pgsize_bitmap;
+	u64 table_last;
+	struct vfio_dma_tree tree;
+	unsigned int entry_limit;
+	struct page **pin_pages;
+	struct vfio_run *window_runs;
+	struct ratelimit_state refusals;
+	bool v2;
+	bool nesting;
+};
+
+/*
+ * vfio_refuse() - tell, at a limited rate, why a request was refused
+ *
+ * One line per refusal: who asked, for what, and which check failed.
+ */
+#define vfio_refuse(container, fmt, ...)						\
+do {											\
+	if (__ratelimit(&(container)->refusals))					\
+		pr_notice("%s[%d]: " fmt "\n", current->comm, task_pid_nr(current),	\
+			  ##__VA_ARGS__);						\
+} while (0)
+
+struct vfio_type1_container *vfio_container_create(bool v2, bool nesting);
+void vfio_container_destroy(struct vfio_type1_container *container);
+int vfio_container_attach(struct vfio_type1_container *container, struct iommu_group *group);
+void vfio_container_detach(struct vfio_type1_container *container, struct iommu_group *group);
+bool vfio_container_coherent(struct vfio_type1_container *container);
+int vfio_container_lock_reach(struct vfio_type1_container *container, u64 last);
+
+/**
+ * vfio_container_has_iommu() - is there a domain to map into?
+ * @container: the container
+ *
+ * Context: container->lock held.
+ */
+static inline bool vfio_container_has_iommu(struct vfio_type1_container *container)
+{
+	return !list_empty(&container->domains);
+}
+
+/**
+ * vfio_container_primary() - the domain that addresses are read back from
+ * @container: a container with at least one domain
+ *
+ * Context: container->lock held.
+ */
+static inline struct vfio_domain *vfio_container_primary(struct vfio_type1_container *container)
+{
+	return list_first_entry(&container->domains, struct vfio_domain, next);
+}
+
+/* ---- MAP (vfio_map.c) ---- */
+
+int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u64 size,
+		 int prot);
+int vfio_map_fill(struct vfio_type1_container *container, struct vfio_dma *dma);
+
+/* ---- UNMAP (vfio_unmap.c) ---- */
+
+/* Runs taken out of the primary domain before one IOTLB sync. */
+#define VFIO_WINDOW_RUNS	512
+
+int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, bool all,
+		   u64 *unmapped);
+void vfio_unmap_empty(struct vfio_type1_container *container, struct list_head *claimed);
+void vfio_unmap_all(struct vfio_type1_container *container);
+void vfio_dma_free(struct vfio_dma *dma);
+
+/* ---- chunks without a run map (vfio_fgsp.c) ---- */
+
+void vfio_fgsp_probe(struct vfio_domain *domain, const struct vfio_iova_set *iova);
+unsigned long vfio_fgsp_chunk(struct iommu_domain *domain, u64 iova, phys_addr_t phys,
+			      unsigned long max);
+
+#endif /* _VFIO_TYPE1_H */

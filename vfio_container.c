@@ -1,0 +1,568 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Containers: open and release, attach and detach of groups, domains.
+ *
+ * A container has a list of IOMMU domains, each shared by the groups that can
+ * share it, and every mapping is in every domain.  A group that cannot join a
+ * domain gets a new one, and the mappings are replayed onto it.  The first
+ * domain in the list is the primary; new ones are put behind it.
+ *
+ * Attach builds everything that the container will have afterwards, and changes
+ * the container only when nothing can fail any more.
+ */
+
+#include <linux/iommu.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <uapi/linux/vfio.h>
+
+#include "vfio_type1.h"
+
+/* What a page table of the smallest depth in use reaches: three levels. */
+#define TABLE_LAST_MIN	(BIT_ULL(39) - 1)
+
+/**
+ * vfio_container_create() - make a container
+ * @v2: VFIO_TYPE1v2_IOMMU semantics
+ * @nesting: ask for nested translation in each domain
+ *
+ * Return: the container, or an ERR_PTR with -ENOMEM.
+ */
+struct vfio_type1_container *vfio_container_create(bool v2, bool nesting)
+{
+	struct vfio_type1_container *container = kzalloc(sizeof(*container), GFP_KERNEL);
+
+	if (!container)
+		return ERR_PTR(-ENOMEM);
+	init_rwsem(&container->lock);
+	INIT_LIST_HEAD(&container->domains);
+	vfio_iova_init(&container->iova);
+	container->pgsize_bitmap = PAGE_MASK;
+	container->table_last = TABLE_LAST_MIN;
+	container->entry_limit = READ_ONCE(vfio_type1_params.dma_entry_limit);
+	vfio_dma_tree_init(&container->tree, container->entry_limit);
+	ratelimit_state_init(&container->refusals, DEFAULT_RATELIMIT_INTERVAL,
+			     DEFAULT_RATELIMIT_BURST);
+	container->v2 = v2;
+	container->nesting = nesting;
+	return container;
+}
+
+static void domain_free(struct vfio_domain *domain)
+{
+	iommu_domain_free(domain->domain);
+	kfree(domain);
+}
+
+/**
+ * vfio_container_destroy() - remove all mappings, domains and groups
+ * @container: a container that nobody uses any more; freed
+ *
+ * Context: may sleep.
+ */
+void vfio_container_destroy(struct vfio_type1_container *container)
+{
+	struct vfio_group_entry *entry, *next_entry;
+	struct vfio_domain *domain, *next;
+
+	down_write(&container->lock);
+	vfio_unmap_all(container);
+	list_for_each_entry_safe(domain, next, &container->domains, next) {
+		list_for_each_entry_safe(entry, next_entry, &domain->groups, next) {
+			iommu_detach_group(domain->domain, entry->group);
+			kfree(entry);
+		}
+		domain_free(domain);
+	}
+	up_write(&container->lock);
+	vfio_iova_destroy(&container->iova);
+	kvfree(container->pin_pages);
+	kfree(container->window_runs);
+	kfree(container);
+}
+
+/**
+ * vfio_container_coherent() - do all domains enforce cache coherency?
+ * @container: the container
+ *
+ * Context: takes container->lock.
+ * Return: true also if there is no domain.
+ */
+bool vfio_container_coherent(struct vfio_type1_container *container)
+{
+	struct vfio_domain *domain;
+	bool coherent = true;
+
+	down_read(&container->lock);
+	list_for_each_entry(domain, &container->domains, next)
+		coherent &= domain->coherent;
+	up_read(&container->lock);
+	return coherent;
+}
+
+/* ---- page table depth ---- */
+
+/*
+ * Let every domain's page table reach @last, by mapping the page there for a
+ * moment.  Only needed for IOVA that is valid and free; anything else fails
+ * later anyway.
+ */
+static int container_grow_tables(struct vfio_type1_container *container, u64 last)
+{
+	u64 iova = last & PAGE_MASK;
+	struct vfio_domain *domain;
+	int ret;
+
+	if (!vfio_iova_contains(&container->iova, iova, last) ||
+	    vfio_dma_tree_first(&container->tree, iova, last) ||
+	    !(container->pgsize_bitmap & PAGE_SIZE))
+		return 0;
+	list_for_each_entry(domain, &container->domains, next) {
+		ret = iommu_map(domain->domain, iova, page_to_phys(ZERO_PAGE(0)), PAGE_SIZE,
+				IOMMU_READ | IOMMU_CACHE, GFP_KERNEL_ACCOUNT);
+		if (ret)
+			return ret;
+		iommu_unmap(domain->domain, iova, PAGE_SIZE);
+	}
+	/* Each level adds nine bits to the twelve of a page. */
+	container->table_last = last | (BIT_ULL(roundup(fls64(last) - 12, 9) + 12 - 1) - 1);
+	return 0;
+}
+
+/**
+ * vfio_container_lock_reach() - lock a container in order to map into it
+ * @container: the container
+ * @last: highest IOVA that will be mapped, not validated yet
+ *
+ * Where page tables must not grow while others walk them (see
+ * VFIO_COMPAT_TABLE_GROWTH_RACES), they are made to reach @last first.
+ *
+ * Context: may sleep; takes container->lock for reading, unless it fails.
+ * Return: 0; -ENOMEM.
+ */
+int vfio_container_lock_reach(struct vfio_type1_container *container, u64 last)
+{
+	int ret = 0;
+
+	down_read(&container->lock);
+	if (!VFIO_COMPAT_TABLE_GROWTH_RACES || last <= container->table_last)
+		return 0;
+	up_read(&container->lock);
+
+	down_write(&container->lock);
+	if (last > container->table_last)
+		ret = container_grow_tables(container, last);
+	downgrade_write(&container->lock);
+	if (ret)
+		up_read(&container->lock);
+	return ret;
+}
+
+/* ---- what follows from the domains and groups ---- */
+
+/*
+ * Page sizes that all domains have.  Sizes below PAGE_SIZE are hidden behind
+ * PAGE_SIZE: memory is pinned by pages, and a page can be mapped by any of them.
+ */
+static void container_update_pgsizes(struct vfio_type1_container *container)
+{
+	unsigned long pgsizes = ULONG_MAX;
+	struct vfio_domain *domain;
+
+	list_for_each_entry(domain, &container->domains, next)
+		pgsizes &= domain->domain->pgsize_bitmap;
+	if (pgsizes & ~PAGE_MASK)
+		pgsizes = (pgsizes & PAGE_MASK) | PAGE_SIZE;
+	container->pgsize_bitmap = pgsizes;
+}
+
+static void resv_free(struct list_head *regions)
+{
+	struct iommu_resv_region *region, *next;
+
+	list_for_each_entry_safe(region, next, regions, list)
+		kfree(region);
+	INIT_LIST_HEAD(regions);
+}
+
+/* Take one domain's aperture and its groups' reserved regions out of @iova. */
+static int iova_apply_domain(struct vfio_iova_set *iova, const struct vfio_domain *domain)
+{
+	const struct iommu_domain_geometry *geometry = &domain->domain->geometry;
+	struct iommu_resv_region *region;
+	struct vfio_group_entry *entry;
+	LIST_HEAD(regions);
+	int ret = 0;
+
+	vfio_iova_narrow(iova, geometry->aperture_start, geometry->aperture_end);
+	list_for_each_entry(entry, &domain->groups, next) {
+		ret = iommu_get_group_resv_regions(entry->group, &regions);
+		if (ret)
+			break;
+	}
+	list_for_each_entry(region, &regions, list) {
+		/* Firmware used these before the driver took over; they may be remapped. */
+		if (ret || region->type == IOMMU_RESV_DIRECT_RELAXABLE || !region->length)
+			continue;
+		ret = vfio_iova_exclude(iova, region->start, region->start + region->length - 1);
+	}
+	resv_free(&regions);
+	return ret;
+}
+
+/*
+ * Build the ranges that are valid for all domains, and for @extra, if not NULL,
+ * which is not in the list yet.
+ */
+static int container_build_iova(struct vfio_type1_container *container, struct vfio_iova_set *iova,
+				const struct vfio_domain *extra)
+{
+	struct vfio_domain *domain;
+	int ret = vfio_iova_reset(iova, 0, U64_MAX);
+
+	list_for_each_entry(domain, &container->domains, next)
+		ret = ret ?: iova_apply_domain(iova, domain);
+	if (extra)
+		ret = ret ?: iova_apply_domain(iova, extra);
+	return ret;
+}
+
+static void container_set_iova(struct vfio_type1_container *container, struct vfio_iova_set *iova)
+{
+	swap(container->iova, *iova);
+	vfio_iova_destroy(iova);
+}
+
+/* Is there a mapping between the valid ranges?  Return: the mapping, or NULL. */
+static struct vfio_dma *container_iova_conflict(struct vfio_type1_container *container,
+						const struct vfio_iova_set *iova)
+{
+	u64 gap = 0;
+	unsigned int i;
+
+	for (i = 0; i < iova->nr; i++) {
+		const struct vfio_iova_span *r = &iova->ranges[i];
+		struct vfio_dma *dma = NULL;
+
+		if (r->first > gap)
+			dma = vfio_dma_tree_first(&container->tree, gap, r->first - 1);
+		if (dma)
+			return dma;
+		if (r->last == U64_MAX)
+			return NULL;
+		gap = r->last + 1;
+	}
+	return vfio_dma_tree_first(&container->tree, gap, U64_MAX);
+}
+
+/* ---- attach ---- */
+
+static struct vfio_group_entry *container_find_group(struct vfio_type1_container *container,
+						     struct iommu_group *group,
+						     struct vfio_domain **found)
+{
+	struct vfio_group_entry *entry;
+	struct vfio_domain *domain;
+
+	list_for_each_entry(domain, &container->domains, next) {
+		list_for_each_entry(entry, &domain->groups, next) {
+			if (entry->group == group) {
+				*found = domain;
+				return entry;
+			}
+		}
+	}
+	return NULL;
+}
+
+static int domain_alloc_for(struct device *dev, void *data)
+{
+	struct iommu_domain **domain = data;
+
+	*domain = iommu_paging_domain_alloc(dev);
+	return 1; /* any device of the group will do */
+}
+
+/* Make a domain that fits a group.  Return: the domain, or an ERR_PTR. */
+static struct vfio_domain *domain_create(struct vfio_type1_container *container,
+					 struct iommu_group *group)
+{
+	struct iommu_domain *iommu_domain = ERR_PTR(-ENODEV);
+	struct vfio_domain *domain;
+	int ret;
+
+	iommu_group_for_each_dev(group, &iommu_domain, domain_alloc_for);
+	if (IS_ERR(iommu_domain))
+		return ERR_CAST(iommu_domain);
+	ret = container->nesting ? iommu_enable_nesting(iommu_domain) : 0;
+	domain = ret ? NULL : kzalloc(sizeof(*domain), GFP_KERNEL);
+	if (!domain) {
+		iommu_domain_free(iommu_domain);
+		return ERR_PTR(ret ?: -ENOMEM);
+	}
+	INIT_LIST_HEAD(&domain->groups);
+	domain->domain = iommu_domain;
+	return domain;
+}
+
+/* Are interrupts of this group isolated, or does the administrator not mind? */
+static int group_check_msi(struct vfio_type1_container *container, struct iommu_group *group)
+{
+	if (iommu_group_has_isolated_msi(group) ||
+	    READ_ONCE(vfio_type1_params.allow_unsafe_interrupts))
+		return 0;
+	vfio_refuse(container,
+		    "attach of group %d: no interrupt remapping, so a device could inject interrupts; module parameter allow_unsafe_interrupts permits it",
+		    iommu_group_id(group));
+	return -EPERM;
+}
+
+/*
+ * If MSIs are written through the IOMMU, reserve the doorbell's IOVA.  A real
+ * MSI region makes the software-managed one unnecessary.
+ */
+static int domain_prepare_msi(struct vfio_domain *domain, struct iommu_group *group)
+{
+	struct iommu_resv_region *region;
+	bool sw_msi = false, hw_msi = false;
+	phys_addr_t base = 0;
+	LIST_HEAD(regions);
+	int ret;
+
+	ret = iommu_get_group_resv_regions(group, &regions);
+	list_for_each_entry(region, &regions, list) {
+		hw_msi |= region->type == IOMMU_RESV_MSI;
+		if (region->type == IOMMU_RESV_SW_MSI) {
+			sw_msi = true;
+			base = region->start;
+		}
+	}
+	resv_free(&regions);
+	if (!ret && sw_msi && !hw_msi)
+		ret = iommu_get_msi_cookie(domain->domain, base);
+	return ret == -ENODEV ? 0 : ret;
+}
+
+/*
+ * Move a group from its new domain to one that is there already, if they are
+ * alike.  Return: 1 if it moved; 0 if not, and it is in @domain as before; an
+ * errno if it is in neither.
+ */
+static int domain_try_join(struct vfio_type1_container *container, struct vfio_domain *domain,
+			   struct vfio_group_entry *entry)
+{
+	struct vfio_domain *other;
+	int ret;
+
+	list_for_each_entry(other, &container->domains, next) {
+		if (other->domain->ops != domain->domain->ops ||
+		    other->coherent != domain->coherent)
+			continue;
+		iommu_detach_group(domain->domain, entry->group);
+		if (!iommu_attach_group(other->domain, entry->group)) {
+			list_move_tail(&entry->next, &other->groups);
+			return 1;
+		}
+		ret = iommu_attach_group(domain->domain, entry->group);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/* Copy a mapping's IOPTEs from the primary domain to a new one. */
+static int replay_copy(struct vfio_type1_container *container, struct vfio_domain *to,
+		       const struct vfio_dma *dma)
+{
+	struct iommu_domain *from = vfio_container_primary(container)->domain;
+	unsigned long page, npages;
+	int ret;
+
+	for (page = 0; page < dma->mapped; page += npages) {
+		u64 iova = dma->iova + ((u64)page << PAGE_SHIFT);
+		phys_addr_t phys = iommu_iova_to_phys(from, iova);
+
+		if (!phys)
+			return -EIO;
+		if (vfio_runs_known(&dma->runs))
+			npages = vfio_runs_end(&dma->runs, page, dma->mapped) - page;
+		else
+			npages = vfio_fgsp_chunk(from, iova, phys, dma->mapped - page);
+		ret = iommu_map(to->domain, iova, phys, (size_t)npages << PAGE_SHIFT,
+				dma->prot | IOMMU_CACHE, GFP_KERNEL_ACCOUNT);
+		if (ret)
+			return ret;
+		cond_resched();
+	}
+	return 0;
+}
+
+/*
+ * Put all mappings into a new domain and the domain into the container.  With
+ * the first domain the memory is pinned, for every further one IOPTEs are
+ * copied.  On failure the pages that were pinned here are unpinned again; what
+ * was copied goes away with the domain.
+ */
+static int container_add_domain(struct vfio_type1_container *container, struct vfio_domain *domain)
+{
+	bool first = !vfio_container_has_iommu(container);
+	struct vfio_dma *dma;
+	LIST_HEAD(filled);
+	int ret = 0;
+
+	if (first)
+		list_add(&domain->next, &container->domains);
+	for (dma = vfio_dma_tree_first(&container->tree, 0, U64_MAX); dma && !ret;
+	     dma = vfio_dma_tree_next(dma)) {
+		if (fatal_signal_pending(current)) {
+			ret = -EINTR;
+		} else if (first) {
+			ret = vfio_map_fill(container, dma);
+			if (!ret)
+				list_add_tail(&dma->claim, &filled);
+		} else {
+			ret = replay_copy(container, domain, dma);
+		}
+	}
+	if (!ret && !first)
+		list_add_tail(&domain->next, &container->domains);
+	if (ret && first) {
+		if (!list_empty(&filled))
+			vfio_unmap_empty(container, &filled);
+		list_del(&domain->next);
+	}
+	container->table_last = TABLE_LAST_MIN;
+	return ret;
+}
+
+/**
+ * vfio_container_attach() - let a group's devices use a container's mappings
+ * @container: the container
+ * @group: the group, behind a real IOMMU
+ *
+ * Context: may sleep; takes container->lock for writing.
+ * Return: 0; -EINVAL if the group is attached already, or a mapping lies outside
+ * of what is valid for it; -EPERM without MSI isolation; -ENOMEM; -EINTR on a
+ * fatal signal; whatever the IOMMU says.  On failure the container is unchanged.
+ */
+int vfio_container_attach(struct vfio_type1_container *container, struct iommu_group *group)
+{
+	struct vfio_group_entry *entry;
+	struct vfio_iova_set iova;
+	struct vfio_domain *domain;
+	struct vfio_dma *dma;
+	int ret;
+
+	entry = kzalloc(sizeof(*entry), GFP_KERNEL);
+	if (!entry)
+		return -ENOMEM;
+	entry->group = group;
+	vfio_iova_init(&iova);
+
+	down_write(&container->lock);
+	ret = -EINVAL;
+	if (container_find_group(container, group, &domain)) {
+		vfio_refuse(container, "attach of group %d: it is attached already",
+			    iommu_group_id(group));
+		goto unlock;
+	}
+
+	domain = domain_create(container, group);
+	if (IS_ERR(domain)) {
+		ret = PTR_ERR(domain);
+		goto unlock;
+	}
+	ret = iommu_attach_group(domain->domain, group);
+	if (ret)
+		goto free;
+	list_add(&entry->next, &domain->groups);
+
+	ret = container_build_iova(container, &iova, domain);
+	if (ret)
+		goto detach;
+	ret = -EINVAL;
+	dma = container_iova_conflict(container, &iova);
+	if (!iova.nr || dma) {
+		vfio_refuse(container,
+			    "attach of group %d: its aperture and reserved regions leave no room%s, which would hold 0x%llx-0x%llx",
+			    iommu_group_id(group), dma ? " for a mapping" : "",
+			    dma ? (u64)dma->iova : 0, dma ? (u64)dma->last : 0);
+		goto detach;
+	}
+
+	ret = group_check_msi(container, group);
+	if (ret)
+		goto detach;
+
+	/*
+	 * KVM relies on it for skipping WBINVD, and VT-d can only do it before
+	 * the domain has a mapping: also before the probe's.
+	 */
+	if (domain->domain->ops->enforce_cache_coherency)
+		domain->coherent = domain->domain->ops->enforce_cache_coherency(domain->domain);
+
+	ret = domain_try_join(container, domain, entry);
+	if (ret < 0)
+		goto free;
+	if (ret) {
+		domain_free(domain);
+	} else {
+		vfio_fgsp_probe(domain, &iova);
+		ret = domain_prepare_msi(domain, group) ?: container_add_domain(container, domain);
+		if (ret)
+			goto detach;
+		container_update_pgsizes(container);
+	}
+	container_set_iova(container, &iova);
+	up_write(&container->lock);
+	return 0;
+
+detach:
+	iommu_detach_group(domain->domain, group);
+free:
+	domain_free(domain);
+unlock:
+	up_write(&container->lock);
+	vfio_iova_destroy(&iova);
+	kfree(entry);
+	return ret;
+}
+
+/**
+ * vfio_container_detach() - take a group out of a container
+ * @container: the container
+ * @group: the group
+ *
+ * With the last group all mappings go.  Never fails: if there is no memory for
+ * the new valid ranges, the old ones, which are a part of them, stay.
+ *
+ * Context: may sleep; takes container->lock for writing.
+ */
+void vfio_container_detach(struct vfio_type1_container *container, struct iommu_group *group)
+{
+	struct vfio_group_entry *entry;
+	struct vfio_iova_set iova;
+	struct vfio_domain *domain;
+
+	vfio_iova_init(&iova);
+	down_write(&container->lock);
+	entry = container_find_group(container, group, &domain);
+	if (!entry)
+		goto unlock;
+
+	iommu_detach_group(domain->domain, group);
+	list_del(&entry->next);
+	kfree(entry);
+	if (list_empty(&domain->groups)) {
+		if (list_is_singular(&container->domains))
+			vfio_unmap_all(container);
+		list_del(&domain->next);
+		domain_free(domain);
+		container_update_pgsizes(container);
+	}
+	if (!container_build_iova(container, &iova, NULL))
+		container_set_iova(container, &iova);
+unlock:
+	up_write(&container->lock);
+	vfio_iova_destroy(&iova);
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The ordered set of mappings of a container, and their states.
+ *
+ * Mappings never overlap, whatever their state: a mapping is in the tree, and
+ * its IOVA taken, from before its first page is pinned until after its last
+ * one is unpinned.  States:
+ *
+ *	(insert) --> PENDING --settle--> LIVE --claim--> DYING --remove--> gone
+ *	                \______________________remove_________________/
+ *
+ * Who meets somebody else's PENDING or DYING mapping notes tree->changes,
+ * drops all locks, and calls vfio_dma_tree_wait().
+ *
+ * Pure: knows nothing of the IOMMU or of user memory.
+ */
+
+#include <linux/lockdep.h>
+
+#include "vfio_type1.h"
+
+/**
+ * vfio_dma_tree_init() - make an empty set
+ * @tree: what to initialise
+ * @avail: how many mappings it may hold
+ */
+void vfio_dma_tree_init(struct vfio_dma_tree *tree, unsigned int avail)
+{
+	spin_lock_init(&tree->lock);
+	tree->root = RB_ROOT;
+	tree->avail = avail;
+	tree->changes = 0;
+	init_waitqueue_head(&tree->wait);
+}
+
+/**
+ * vfio_dma_tree_first() - the lowest mapping that touches a range
+ * @tree: the set
+ * @iova: first byte of the range
+ * @last: last byte of the range
+ *
+ * Context: tree->lock held, or container->lock held for write.
+ * Return: the mapping, or NULL.
+ */
+struct vfio_dma *vfio_dma_tree_first(struct vfio_dma_tree *tree, u64 iova, u64 last)
+{
+	struct rb_node *node = tree->root.rb_node;
+	struct vfio_dma *first = NULL;
+
+	while (node) {
+		struct vfio_dma *dma = rb_entry(node, struct vfio_dma, node);
+
+		if (dma->last < iova) {
+			node = node->rb_right;
+		} else {
+			first = dma;
+			if (dma->iova <= iova)
+				break;
+			node = node->rb_left;
+		}
+	}
+	return first && first->iova <= last ? first : NULL;
+}
+
+/**
+ * vfio_dma_tree_next() - the mapping after another one
+ * @dma: a mapping in the tree
+ *
+ * Context: tree->lock held, or container->lock held for write.
+ * Return: the next mapping by IOVA, or NULL.
+ */
+struct vfio_dma *vfio_dma_tree_next(struct vfio_dma *dma)
+{
+	struct rb_node *node = rb_next(&dma->node);
+
+	return node ? rb_entry(node, struct vfio_dma, node) : NULL;
+}
+
+/**
+ * vfio_dma_tree_bisected() - a mapping that an end of a range cuts in two
+ * @tree: the set
+ * @iova: first byte of the range
+ * @last: last byte of the range
+ *
+ * Context: tree->lock held.
+ * Return: a mapping that is partly inside and partly outside, or NULL.
+ */
+struct vfio_dma *vfio_dma_tree_bisected(struct vfio_dma_tree *tree, u64 iova, u64 last)
+{
+	struct vfio_dma *dma;
+
+	dma = vfio_dma_tree_first(tree, iova, iova);
+	if (dma && dma->iova < iova)
+		return dma;
+	dma = vfio_dma_tree_first(tree, last, last);
+	return dma && dma->last > last ? dma : NULL;
+}
+
+/**
+ * vfio_dma_tree_insert() - take the IOVA of a new mapping
+ * @tree: the set
+ * @dma: mapping with @iova and @last set; becomes PENDING, owned by the caller
+ * @overlap: set to a mapping in the way, when there is one
+ *
+ * Context: tree->lock held.
+ * Return: 0; -EEXIST if another mapping overlaps; -ENOSPC if the set is full.
+ */
+int vfio_dma_tree_insert(struct vfio_dma_tree *tree, struct vfio_dma *dma,
+			 struct vfio_dma **overlap)
+{
+	struct rb_node **link = &tree->root.rb_node, *parent = NULL;
+
+	lockdep_assert_held(&tree->lock);
+	while (*link) {
+		struct vfio_dma *other = rb_entry(*link, struct vfio_dma, node);
+
+		parent = *link;
+		if (dma->last < other->iova) {
+			link = &parent->rb_left;
+		} else if (dma->iova > other->last) {
+			link = &parent->rb_right;
+		} else {
+			*overlap = other;
+			return -EEXIST;
+		}
+	}
+	if (!tree->avail)
+		return -ENOSPC;
+	tree->avail--;
+	dma->state = VFIO_DMA_PENDING;
+	rb_link_node(&dma->node, parent, link);
+	rb_insert_color(&dma->node, &tree->root);
+	return 0;
+}
+
+/**
+ * vfio_dma_tree_settle() - hand a mapping back: it is whole and nobody's
+ * @tree: the set
+ * @dma: mapping owned by the caller; becomes LIVE
+ *
+ * Call vfio_dma_tree_wake() once tree->lock is dropped.
+ *
+ * Context: tree->lock held.
+ */
+void vfio_dma_tree_settle(struct vfio_dma_tree *tree, struct vfio_dma *dma)
+{
+	lockdep_assert_held(&tree->lock);
+	dma->state = VFIO_DMA_LIVE;
+	tree->changes++;
+}
+
+/**
+ * vfio_dma_tree_remove() - give the IOVA of a mapping back
+ * @tree: the set
+ * @dma: mapping owned by the caller, without pages
+ *
+ * Call vfio_dma_tree_wake() once tree->lock is dropped.
+ *
+ * Context: tree->lock held.
+ */
+void vfio_dma_tree_remove(struct vfio_dma_tree *tree, struct vfio_dma *dma)
+{
+	lockdep_assert_held(&tree->lock);
+	rb_erase(&dma->node, &tree->root);
+	tree->avail++;
+	tree->changes++;
+}
+
+/**
+ * vfio_dma_tree_wait() - wait until some mapping was settled or removed
+ * @tree: the set
+ * @changes: tree->changes, read under the tree->lock under which the mapping in
+ *	the way was seen
+ *
+ * Context: may sleep; no lock held, for the mapping's owner may need any.
+ * Return: 0; -EINTR if a fatal signal came first.
+ */
+int vfio_dma_tree_wait(struct vfio_dma_tree *tree, unsigned long changes)
+{
+	if (wait_event_killable(tree->wait, READ_ONCE(tree->changes) != changes))
+		return -EINTR;
+	return 0;
+}
+
+/**
+ * vfio_dma_tree_wake() - wake those who wait for a change
+ * @tree: the set
+ *
+ * Context: tree->lock not held.
+ */
+void vfio_dma_tree_wake(struct vfio_dma_tree *tree)
+{
+	if (wq_has_sleeper(&tree->wait))
+		wake_up_all(&tree->wait);
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the IOMMU can tell about contiguity: the probe for fine-grained
+ * superpages (FGSP), and the walk that finds a contiguous chunk when there is
+ * no run map.
+ *
+ * An IOMMU with FGSP uses one IOPTE for practically any naturally aligned
+ * power of two of pages, and unmapping one page of it gives all of them back:
+ * unmapping page by page is then as good as knowing the runs (AMD-Vi's v1
+ * tables; see 6fe1010d6d9c, "vfio/type1: DMA unmap chunking").  Others, VT-d
+ * with its 2M and 1G among them, want to be asked for large chunks.
+ */
+
+#include <linux/gfp.h>
+
+#include "vfio_type1.h"
+
+/* Find room for two naturally aligned pages at the first valid IOVA. */
+static bool fgsp_room(const struct vfio_iova_set *iova, u64 *room)
+{
+	unsigned int i;
+
+	for (i = 0; i < iova->nr; i++) {
+		const struct vfio_iova_span *r = &iova->ranges[i];
+		u64 first = ALIGN(r->first, 2 * PAGE_SIZE);
+
+		if (first >= r->first && r->last - r->first >= first - r->first &&
+		    r->last - first >= 2 * PAGE_SIZE - 1) {
+			*room = first;
+			return true;
+		}
+	}
+	return false;
+}
+
+/**
+ * vfio_fgsp_probe() - find out whether a domain has fine-grained superpages
+ * @domain: domain without mappings, with cache coherency already enforced:
+ *	VT-d of 6.12 refuses to enforce it once there was a mapping
+ * @iova: IOVA ranges that are valid for it
+ *
+ * Maps two physically contiguous pages at once, unmaps one, and sees how much
+ * comes back.  Whatever fails, the domain counts as coarse, and is left empty.
+ *
+ * Context: may sleep; container->lock held for write, so that nobody else maps.
+ */
+void vfio_fgsp_probe(struct vfio_domain *domain, const struct vfio_iova_set *iova)
+{
+	struct page *pages;
+	size_t unmapped;
+	u64 room;
+
+	domain->fgsp = false;
+	/* Larger pages only, or no room: one page cannot be unmapped by itself. */
+	if (!(domain->domain->pgsize_bitmap & (2 * PAGE_SIZE - 1)) || !fgsp_room(iova, &room))
+		return;
+	pages = alloc_pages(GFP_KERNEL | __GFP_ZERO, 1);
+	if (!pages)
+		return;
+
+	if (!iommu_map(domain->domain, room, page_to_phys(pages), 2 * PAGE_SIZE,
+		       IOMMU_READ | IOMMU_WRITE | IOMMU_CACHE, GFP_KERNEL_ACCOUNT)) {
+		unmapped = iommu_unmap(domain->domain, room, PAGE_SIZE);
+		domain->fgsp = unmapped >= 2 * PAGE_SIZE;
+		if (unmapped == PAGE_SIZE)
+			unmapped += iommu_unmap(domain->domain, room + PAGE_SIZE, PAGE_SIZE);
+		if (unmapped < 2 * PAGE_SIZE) {
+			/* The device may still reach them. */
+			pr_err_ratelimited("IOMMU kept a probe mapping at IOVA 0x%llx; two pages are lost\n",
+					   room);
+			return;
+		}
+	}
+	__free_pages(pages, 1);
+}
+
+/**
+ * vfio_fgsp_chunk() - how far memory is contiguous, read from the IOMMU
+ * @domain: domain to read
+ * @iova: start of a chunk, mapped
+ * @phys: where @iova is mapped to
+ * @max: pages to look at, all mapped
+ *
+ * Context: may sleep.
+ * Return: pages from @iova on that are physically contiguous and of one kind.
+ */
+unsigned long vfio_fgsp_chunk(struct iommu_domain *domain, u64 iova, phys_addr_t phys,
+			      unsigned long max)
+{
+	unsigned long pfn = PHYS_PFN(phys);
+	bool reserved = vfio_pfn_is_reserved(pfn);
+	unsigned long n;
+
+	for (n = 1; n < max; n++) {
+		if (iommu_iova_to_phys(domain, iova + n * PAGE_SIZE) != phys + n * PAGE_SIZE ||
+		    vfio_pfn_is_reserved(pfn + n) != reserved)
+			break;
+		if (!(n & 0x3fff))
+			cond_resched();
+	}
+	return n;
+}

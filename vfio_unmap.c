@@ -1,0 +1,497 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * UNMAP_DMA: claim mappings, take their runs out of every domain window by
+ * window, unpin, give the charge back, let go of the IOVA.
+ *
+ * A window is a number of whole runs, of one or more mappings, that are taken
+ * out of the primary domain before one IOTLB sync; only then are their pages
+ * unpinned.  Within a window, runs that follow each other in IOVA are a span,
+ * and go in one iommu_unmap_fast(): one call then clears as much as it can, and
+ * frees the page tables it empties.
+ *
+ * The addresses of a run are read back from the primary domain just before,
+ * which takes one iova_to_phys() per run.  Where runs end, the run map knows;
+ * without it the IOMMU is asked, page by page or by unmapping one page and
+ * looking what comes back (see vfio_fgsp.c).
+ *
+ * Nothing here can fail for lack of memory.  A driver that gives back less than
+ * asked, or has no address for what was mapped, is answered with a message and
+ * by leaving the pages concerned pinned for ever; nothing else would be safe.
+ */
+
+#include <linux/slab.h>
+
+#include "vfio_type1.h"
+
+/* Runs of a window that needs no allocated memory. */
+#define WINDOW_ONSTACK		16
+/*
+ * Pages of a window at most, unless a single run is larger, so that the time
+ * between two scheduling points is bounded.
+ */
+#define WINDOW_PAGES		(SZ_1G >> PAGE_SHIFT)
+/* Mappings claimed at a time, so that the tree's lock is not held for long. */
+#define CLAIM_MAX		512
+
+/**
+ * struct vfio_window - runs on their way out
+ * @domain: primary domain
+ * @gather: IOTLB ranges to invalidate
+ * @runs: runs gathered so far
+ * @capacity: how many fit
+ * @nr: how many there are
+ * @npages: pages in @runs
+ * @unsynced: something was unmapped since the last sync
+ * @span_nr: first run in @runs that is still mapped
+ * @span_iova: IOVA of that run
+ * @span_size: bytes from there on that are still mapped
+ */
+struct vfio_window {
+	struct iommu_domain *domain;
+	struct iommu_iotlb_gather gather;
+	struct vfio_run *runs;
+	unsigned int capacity;
+	unsigned int nr;
+	unsigned long npages;
+	bool unsynced;
+	unsigned int span_nr;
+	u64 span_iova;
+	size_t span_size;
+};
+
+static size_t window_unmap(struct vfio_window *w, u64 iova, size_t size)
+{
+	w->unsynced = true;
+	return iommu_unmap_fast(w->domain, iova, size, &w->gather);
+}
+
+static void unmap_complain(u64 iova, size_t size)
+{
+	pr_err_ratelimited("IOMMU lost or kept IOVA 0x%llx size 0x%zx; its pages stay pinned\n",
+			   iova, size);
+}
+
+/* Unmap the open span.  Runs that the driver did not give back are forgotten. */
+static void window_close_span(struct vfio_window *w)
+{
+	size_t unmapped;
+
+	if (!w->span_size)
+		return;
+	unmapped = window_unmap(w, w->span_iova, w->span_size);
+	if (unmapped < w->span_size) {
+		unmap_complain(w->span_iova + unmapped, w->span_size - unmapped);
+		unmapped >>= PAGE_SHIFT;
+		while (w->span_nr < w->nr && w->runs[w->span_nr].npages <= unmapped)
+			unmapped -= w->runs[w->span_nr++].npages;
+		if (w->span_nr < w->nr && unmapped)
+			w->runs[w->span_nr++].npages = unmapped;
+		w->nr = w->span_nr;
+	}
+	w->span_nr = w->nr;
+	w->span_size = 0;
+}
+
+/* Sync, then unpin. */
+static void window_flush(struct vfio_window *w)
+{
+	unsigned int i;
+
+	window_close_span(w);
+	if (w->unsynced)
+		iommu_iotlb_sync(w->domain, &w->gather);
+	w->unsynced = false;
+	for (i = 0; i < w->nr; i++)
+		vfio_unpin_run(&w->runs[i]);
+	w->nr = 0;
+	w->npages = 0;
+	w->span_nr = 0;
+	cond_resched();
+}
+
+/* Put a run into the window; unless @unmapped already, it becomes part of a span. */
+static void window_add(struct vfio_window *w, u64 iova, const struct vfio_run *run,
+		       bool unmapped)
+{
+	if (w->nr == w->capacity || w->npages + run->npages > WINDOW_PAGES)
+		window_flush(w);
+	if (unmapped || w->span_iova + w->span_size != iova)
+		window_close_span(w);
+	w->runs[w->nr++] = *run;
+	w->npages += run->npages;
+	if (unmapped) {
+		w->span_nr = w->nr;
+		return;
+	}
+	if (!w->span_size)
+		w->span_iova = iova;
+	w->span_size += (size_t)run->npages << PAGE_SHIFT;
+}
+
+static enum vfio_unmap_walk unmap_walk(const struct vfio_dma *dma,
+				       const struct vfio_domain *primary)
+{
+	unsigned int forced = READ_ONCE(vfio_type1_params.unmap_walk);
+
+	if (forced == VFIO_UNMAP_FGSP || forced == VFIO_UNMAP_COARSE)
+		return forced;
+	if (vfio_runs_known(&dma->runs))
+		return VFIO_UNMAP_RUNS;
+	return primary->fgsp ? VFIO_UNMAP_FGSP : VFIO_UNMAP_COARSE;
+}
+
+/*
+ * Take a mapping out of every domain but the primary.  Return: whether all of
+ * them let go.
+ */
+static bool unmap_others(struct vfio_type1_container *container, const struct vfio_dma *dma)
+{
+	struct vfio_domain *domain = vfio_container_primary(container);
+	size_t size = (size_t)dma->mapped << PAGE_SHIFT;
+	bool gone = true;
+
+	list_for_each_entry_continue(domain, &container->domains, next) {
+		if (iommu_unmap(domain->domain, dma->iova, size) < size) {
+			unmap_complain(dma->iova, size);
+			gone = false;
+		}
+		cond_resched();
+	}
+	return gone;
+}
+
+/* Gather all runs of a mapping, flushing the window as it gets full. */
+static void window_add_mapping(struct vfio_type1_container *container, struct vfio_window *w,
+			       struct vfio_dma *dma)
+{
+	enum vfio_unmap_walk walk = unmap_walk(dma, vfio_container_primary(container));
+	struct vfio_run run = { .write = !!(dma->prot & IOMMU_WRITE) };
+	unsigned long page;
+
+	for (page = 0; page < dma->mapped; page += run.npages) {
+		u64 iova = dma->iova + ((u64)page << PAGE_SHIFT);
+		unsigned long left = dma->mapped - page;
+		phys_addr_t phys = iommu_iova_to_phys(w->domain, iova);
+		size_t unmapped = 0;
+
+		run.pfn = PHYS_PFN(phys);
+		if (walk == VFIO_UNMAP_RUNS)
+			run.npages = vfio_runs_end(&dma->runs, page, dma->mapped) - page;
+		else
+			run.npages = 1;
+		if (!phys) {
+			window_close_span(w);
+			unmap_complain(iova, (size_t)run.npages << PAGE_SHIFT);
+			continue;
+		}
+
+		if (walk == VFIO_UNMAP_COARSE) {
+			run.npages = vfio_fgsp_chunk(w->domain, iova, phys, left);
+		} else if (walk == VFIO_UNMAP_FGSP) {
+			unmapped = window_unmap(w, iova, PAGE_SIZE);
+			if (!unmapped) {
+				unmap_complain(iova, PAGE_SIZE);
+				continue;
+			}
+			run.npages = min(left, unmapped >> PAGE_SHIFT);
+		}
+		window_add(w, iova, &run, unmapped);
+	}
+}
+
+/* Give back what mappings have charged; neighbours mostly have one owner. */
+static void unmap_refund(struct list_head *claimed)
+{
+	struct vfio_owner *owner = NULL;
+	unsigned long npages = 0;
+	struct vfio_dma *dma;
+
+	list_for_each_entry(dma, claimed, claim) {
+		if (owner && owner->mm != dma->owner.mm) {
+			vfio_account_refund(owner, npages);
+			npages = 0;
+		}
+		owner = &dma->owner;
+		npages += dma->locked_vm;
+		dma->locked_vm = 0;
+		dma->mapped = 0;
+	}
+	if (owner)
+		vfio_account_refund(owner, npages);
+}
+
+/**
+ * vfio_unmap_empty() - take all pages out of mappings
+ * @container: the container
+ * @claimed: list of mappings by vfio_dma.claim, by IOVA, owned by the caller
+ *
+ * Afterwards the mappings are in no domain, have no pages and no charge.
+ *
+ * Context: may sleep; container->lock held.
+ */
+void vfio_unmap_empty(struct vfio_type1_container *container, struct list_head *claimed)
+{
+	struct vfio_run onstack[WINDOW_ONSTACK];
+	struct vfio_window w = { .runs = onstack, .capacity = WINDOW_ONSTACK };
+	struct vfio_run *spare = NULL;
+	struct vfio_dma *dma;
+
+	lockdep_assert_held(&container->lock);
+	if (!vfio_container_has_iommu(container))
+		return;
+
+	dma = list_first_entry(claimed, struct vfio_dma, claim);
+	if (!list_is_singular(claimed) || dma->mapped > WINDOW_ONSTACK) {
+		/* Nice to have: fewer syncs. */
+		spare = xchg(&container->window_runs, NULL);
+		if (!spare)
+			spare = kmalloc_array(VFIO_WINDOW_RUNS, sizeof(*spare),
+					      GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	}
+	if (spare) {
+		w.runs = spare;
+		w.capacity = VFIO_WINDOW_RUNS;
+	}
+	w.domain = vfio_container_primary(container)->domain;
+	iommu_iotlb_gather_init(&w.gather);
+
+	list_for_each_entry(dma, claimed, claim) {
+		if (dma->mapped && unmap_others(container, dma)) {
+			window_add_mapping(container, &w, dma);
+		} else if (dma->mapped) {
+			window_close_span(&w);
+			iommu_unmap(w.domain, dma->iova, (size_t)dma->mapped << PAGE_SHIFT);
+		}
+	}
+	window_flush(&w);
+
+	unmap_refund(claimed);
+	if (spare && cmpxchg(&container->window_runs, NULL, spare))
+		kfree(spare);
+}
+
+/**
+ * vfio_dma_free() - free a mapping that is in no tree and has no pages
+ * @dma: the mapping
+ */
+void vfio_dma_free(struct vfio_dma *dma)
+{
+	vfio_runs_free(&dma->runs);
+	vfio_owner_put(&dma->owner);
+	kfree(dma);
+}
+
+/* Empty claimed mappings, let go of their IOVA, free them.  Return: bytes. */
+static u64 unmap_claimed(struct vfio_type1_container *container, struct list_head *claimed)
+{
+	struct vfio_dma_tree *tree = &container->tree;
+	struct vfio_dma *dma, *next;
+	u64 unmapped = 0;
+
+	vfio_unmap_empty(container, claimed);
+
+	spin_lock(&tree->lock);
+	list_for_each_entry(dma, claimed, claim)
+		vfio_dma_tree_remove(tree, dma);
+	spin_unlock(&tree->lock);
+	vfio_dma_tree_wake(tree);
+
+	list_for_each_entry_safe(dma, next, claimed, claim) {
+		unmapped += dma->last - dma->iova + 1;
+		vfio_dma_free(dma);
+	}
+	cond_resched();
+	return unmapped;
+}
+
+/**
+ * struct vfio_unmap - an UNMAP under way
+ * @iova: first byte that was not looked at yet
+ * @last: last byte
+ * @v1: take a mapping whose first byte is in the range, and none after one that
+ *	the range starts inside of; else take mappings that lie inside the range
+ * @changes: tree->changes when an unsettled mapping was met
+ * @claimed: mappings owned by this UNMAP
+ */
+struct vfio_unmap {
+	u64 iova;
+	u64 last;
+	bool v1;
+	unsigned long changes;
+	struct list_head claimed;
+};
+
+enum unmap_next { UNMAP_DONE, UNMAP_MORE, UNMAP_WAIT };
+
+/*
+ * Claim the next mappings of the range.  Return: UNMAP_MORE if there may be
+ * further ones; UNMAP_WAIT if none was claimed as somebody else owns the next.
+ */
+static enum unmap_next unmap_claim(struct vfio_dma_tree *tree, struct vfio_unmap *u)
+{
+	struct vfio_dma *dma;
+	unsigned int nr = 0;
+
+	lockdep_assert_held(&tree->lock);
+	for (dma = vfio_dma_tree_first(tree, u->iova, u->last); dma && dma->iova <= u->last;
+	     dma = vfio_dma_tree_next(dma)) {
+		if (dma->state != VFIO_DMA_LIVE) {
+			u->changes = tree->changes;
+			return nr ? UNMAP_MORE : UNMAP_WAIT;
+		}
+		if (dma->iova < u->iova) {
+			if (u->v1)
+				return UNMAP_DONE;
+			continue;
+		}
+		if (!u->v1 && dma->last > u->last)
+			return UNMAP_DONE;
+		dma->state = VFIO_DMA_DYING;
+		list_add_tail(&dma->claim, &u->claimed);
+		if (dma->last >= u->last)
+			return UNMAP_DONE;
+		u->iova = dma->last + 1;
+		if (++nr == CLAIM_MAX)
+			return UNMAP_MORE;
+	}
+	return UNMAP_DONE;
+}
+
+/* Check the request, and on v2 that it cuts no mapping in two. */
+static int unmap_check(struct vfio_type1_container *container, u64 iova, u64 size, bool all)
+{
+	unsigned long pgsize = 1UL << __ffs(container->pgsize_bitmap);
+
+	if (all && (iova || size)) {
+		vfio_refuse(container,
+			    "UNMAP_DMA iova 0x%llx size 0x%llx: with VFIO_DMA_UNMAP_FLAG_ALL both must be zero",
+			    iova, size);
+		return -EINVAL;
+	}
+	if (!all && (!size || (iova | size) & (pgsize - 1))) {
+		vfio_refuse(container,
+			    "UNMAP_DMA iova 0x%llx size 0x%llx: not multiples of the IOMMU's smallest page, 0x%lx, or zero size",
+			    iova, size, pgsize);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/*
+ * On v2, check that a range cuts no mapping in two.  Return: 0, -EINVAL, or 1
+ * with @u->changes set if that depends on an unsettled mapping.
+ */
+static int unmap_check_bisect(struct vfio_type1_container *container, struct vfio_unmap *u)
+{
+	struct vfio_dma_tree *tree = &container->tree;
+	u64 first = 0, last = 0;
+	struct vfio_dma *cut;
+	int ret = 0;
+
+	spin_lock(&tree->lock);
+	cut = vfio_dma_tree_bisected(tree, u->iova, u->last);
+	if (cut) {
+		u->changes = tree->changes;
+		ret = cut->state == VFIO_DMA_LIVE ? -EINVAL : 1;
+		first = cut->iova;
+		last = cut->last;
+	}
+	spin_unlock(&tree->lock);
+	if (ret < 0)
+		vfio_refuse(container,
+			    "UNMAP_DMA iova 0x%llx size 0x%llx: cuts the mapping 0x%llx-0x%llx in two",
+			    u->iova, u->last - u->iova + 1, first, last);
+	return ret;
+}
+
+/* Drop container->lock until the tree has changed. */
+static int unmap_wait(struct vfio_type1_container *container, unsigned long changes)
+{
+	int ret;
+
+	up_read(&container->lock);
+	ret = vfio_dma_tree_wait(&container->tree, changes);
+	down_read(&container->lock);
+	return ret;
+}
+
+/**
+ * vfio_unmap_dma() - VFIO_IOMMU_UNMAP_DMA
+ * @container: the container
+ * @iova: first byte of the range
+ * @size: bytes
+ * @all: everything; @iova and @size are zero
+ * @unmapped: set to the bytes that were unmapped, also on failure
+ *
+ * Context: process context; takes container->lock.
+ * Return: 0; -EINVAL if a value is unaligned or zero, or, on v2, if the range
+ * cuts a mapping in two; -EOVERFLOW if the range wraps around; -EINTR on a fatal
+ * signal while waiting for a MAP in the range.
+ */
+int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, bool all,
+		   u64 *unmapped)
+{
+	struct vfio_unmap u = {
+		.iova = iova,
+		.last = all ? U64_MAX : iova + size - 1,
+		.v1 = !container->v2,
+		.claimed = LIST_HEAD_INIT(u.claimed),
+	};
+	enum unmap_next next = UNMAP_MORE;
+	int ret;
+
+	*unmapped = 0;
+	if (size && u.last < iova) {
+		vfio_refuse(container,
+			    "UNMAP_DMA iova 0x%llx size 0x%llx: range wraps around the end of the address space",
+			    iova, size);
+		return -EOVERFLOW;
+	}
+
+	down_read(&container->lock);
+	do {
+		ret = unmap_check(container, iova, size, all);
+		if (!ret && container->v2 && !all)
+			ret = unmap_check_bisect(container, &u);
+	} while (ret > 0 && !(ret = unmap_wait(container, u.changes)));
+
+	while (!ret && next != UNMAP_DONE) {
+		spin_lock(&container->tree.lock);
+		next = unmap_claim(&container->tree, &u);
+		spin_unlock(&container->tree.lock);
+		if (next == UNMAP_WAIT) {
+			ret = unmap_wait(container, u.changes);
+		} else if (!list_empty(&u.claimed)) {
+			*unmapped += unmap_claimed(container, &u.claimed);
+			INIT_LIST_HEAD(&u.claimed);
+		}
+	}
+	up_read(&container->lock);
+	return ret;
+}
+
+/**
+ * vfio_unmap_all() - remove every mapping
+ * @container: the container
+ *
+ * Context: may sleep; container->lock held for write, so that no mapping is
+ * owned by anybody else.
+ */
+void vfio_unmap_all(struct vfio_type1_container *container)
+{
+	struct vfio_unmap u = {
+		.last = U64_MAX,
+		.claimed = LIST_HEAD_INIT(u.claimed),
+	};
+	enum unmap_next next;
+
+	lockdep_assert_held_write(&container->lock);
+	do {
+		spin_lock(&container->tree.lock);
+		next = unmap_claim(&container->tree, &u);
+		spin_unlock(&container->tree.lock);
+		if (!list_empty(&u.claimed))
+			unmap_claimed(container, &u.claimed);
+		INIT_LIST_HEAD(&u.claimed);
+	} while (!WARN_ON_ONCE(next == UNMAP_WAIT) && next != UNMAP_DONE);
+}
