@@ -193,10 +193,9 @@ static long map_dma(struct vfio_type1_container *container, void __user *arg)
 		vfio_refuse(container, "MAP_DMA: argsz %u is less than %lu", map.argsz, minsz);
 		return -EINVAL;
 	}
-	if (map.flags & ~known || !(map.flags & known)) {
-		vfio_refuse(container,
-			    "MAP_DMA iova 0x%llx: flags 0x%x: READ, WRITE or both expected", map.iova,
-			    map.flags);
+	if (map.flags & ~known) {
+		vfio_refuse(container, "MAP_DMA iova 0x%llx: unknown flags 0x%x", map.iova,
+			    map.flags & ~known);
 		return -EINVAL;
 	}
 	return vfio_map_dma(container, map.iova, map.vaddr, map.size,
@@ -219,7 +218,7 @@ static long unmap_dma(struct vfio_type1_container *container, void __user *arg)
 	}
 	if (unmap.flags & ~VFIO_DMA_UNMAP_FLAG_ALL) {
 		vfio_refuse(container, "UNMAP_DMA iova 0x%llx: unknown flags 0x%x", unmap.iova,
-			    unmap.flags);
+			    unmap.flags & ~VFIO_DMA_UNMAP_FLAG_ALL);
 		return -EINVAL;
 	}
 	ret = vfio_unmap_dma(container, unmap.iova, unmap.size,

@@ -175,6 +175,8 @@ const struct vfio_iova_span *vfio_iova_nearest(const struct vfio_iova_set *set, 
  * @set: the set
  * @first: first byte
  * @last: last byte
+ *
+ * Return: true if one valid range holds it.
  */
 bool vfio_iova_contains(const struct vfio_iova_set *set, u64 first, u64 last)
 {

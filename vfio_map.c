@@ -222,18 +222,43 @@ out:
 	return ret;
 }
 
-/* Check what does not need the tree. */
-static int map_check(struct vfio_type1_container *container, u64 iova, u64 vaddr, u64 size)
+/* Check what does not depend on the container. */
+static int map_check(struct vfio_type1_container *container, u64 iova, u64 vaddr, u64 size,
+		     int prot)
 {
-	unsigned long pgsize = 1UL << __ffs(container->pgsize_bitmap);
+	u64 last = iova + size - 1, vaddr_last = vaddr + size - 1;
 
-	if (!size || (iova | vaddr | size) & (pgsize - 1)) {
+	if (!size) {
+		vfio_refuse(container, "MAP_DMA iova 0x%llx vaddr 0x%llx: zero size", iova, vaddr);
+		return -EINVAL;
+	}
+	if (last < iova || vaddr_last < vaddr || vaddr_last != (unsigned long)vaddr_last) {
 		vfio_refuse(container,
-			    "MAP_DMA iova 0x%llx vaddr 0x%llx size 0x%llx: not multiples of the IOMMU's smallest page, 0x%lx, or zero size",
-			    iova, vaddr, size, pgsize);
+			    "MAP_DMA iova 0x%llx vaddr 0x%llx size 0x%llx: wraps around the end of the address space",
+			    iova, vaddr, size);
+		return -EOVERFLOW;
+	}
+	if (!prot) {
+		vfio_refuse(container,
+			    "MAP_DMA iova 0x%llx vaddr 0x%llx size 0x%llx: flags ask for neither READ nor WRITE",
+			    iova, vaddr, size);
 		return -EINVAL;
 	}
 	return 0;
+}
+
+/* Check what depends on the domains. */
+static int map_check_aligned(struct vfio_type1_container *container, const struct vfio_dma *dma)
+{
+	unsigned long pgsize = 1UL << __ffs(container->pgsize_bitmap);
+	u64 size = dma->last - dma->iova + 1;
+
+	if (!((dma->iova | dma->vaddr | size) & (pgsize - 1)))
+		return 0;
+	vfio_refuse(container,
+		    "MAP_DMA iova 0x%llx vaddr 0x%lx size 0x%llx: not all aligned to the IOMMU's smallest page, 0x%lx",
+		    (u64)dma->iova, dma->vaddr, size, pgsize);
+	return -EINVAL;
 }
 
 /* Tell why the IOVA could not be taken. */
@@ -324,32 +349,27 @@ static int map_complete(struct vfio_type1_container *container, struct vfio_dma 
  * @prot: IOMMU_READ, IOMMU_WRITE or both
  *
  * Context: process context; takes container->lock.
- * Return: 0; -EINVAL if a value is unaligned or zero, or the IOVA is not valid;
- * -EOVERFLOW if a range wraps around; -EEXIST if a mapping overlaps; -ENOSPC if
- * there are too many mappings; -ENODEV for a kernel thread; else as
- * vfio_map_fill().  On failure nothing has changed.
+ * Return: 0; -EINVAL if a value is unaligned, @size or @prot is zero, or the IOVA
+ * is not valid; -EOVERFLOW if a range wraps around; -EEXIST if a mapping
+ * overlaps; -ENOSPC if there are too many mappings; -ENODEV for a kernel thread;
+ * -EINTR on a fatal signal; else as vfio_map_fill().  On failure nothing has
+ * changed.
  */
 int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u64 size,
 		 int prot)
 {
-	u64 last = iova + size - 1, vaddr_last = vaddr + size - 1;
 	unsigned long changes;
 	struct vfio_dma *dma;
 	int ret;
 
-	if (size && (last < iova || vaddr_last < vaddr ||
-		     vaddr_last != (unsigned long)vaddr_last)) {
-		vfio_refuse(container,
-			    "MAP_DMA iova 0x%llx vaddr 0x%llx size 0x%llx: range wraps around the end of the address space",
-			    iova, vaddr, size);
-		return -EOVERFLOW;
-	}
-
+	ret = map_check(container, iova, vaddr, size, prot);
+	if (ret)
+		return ret;
 	dma = kzalloc(sizeof(*dma), GFP_KERNEL_ACCOUNT);
 	if (!dma)
 		return -ENOMEM;
 	dma->iova = iova;
-	dma->last = last;
+	dma->last = iova + size - 1;
 	dma->vaddr = vaddr;
 	dma->prot = prot;
 	ret = vfio_owner_init(&dma->owner);
@@ -359,10 +379,10 @@ int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u6
 	}
 
 	for (;;) {
-		ret = vfio_container_lock_reach(container, last);
+		ret = vfio_container_lock_reach(container, dma->last);
 		if (ret)
 			break;
-		ret = map_check(container, iova, vaddr, size) ?:
+		ret = map_check_aligned(container, dma) ?:
 		      map_reserve(container, dma, &changes) ?:
 		      map_complete(container, dma);
 		up_read(&container->lock);

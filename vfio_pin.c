@@ -23,6 +23,8 @@
 /**
  * vfio_pfn_is_reserved() - is a frame of the kind that is not pinned?
  * @pfn: page frame number
+ *
+ * Return: true if it is not RAM that somebody could pin.
  */
 bool vfio_pfn_is_reserved(unsigned long pfn)
 {

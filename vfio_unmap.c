@@ -357,7 +357,7 @@ static enum unmap_next unmap_claim(struct vfio_dma_tree *tree, struct vfio_unmap
 	return UNMAP_DONE;
 }
 
-/* Check the request, and on v2 that it cuts no mapping in two. */
+/* Check what does not depend on the mappings. */
 static int unmap_check(struct vfio_type1_container *container, u64 iova, u64 size, bool all)
 {
 	unsigned long pgsize = 1UL << __ffs(container->pgsize_bitmap);
@@ -373,6 +373,12 @@ static int unmap_check(struct vfio_type1_container *container, u64 iova, u64 siz
 			    "UNMAP_DMA iova 0x%llx size 0x%llx: not multiples of the IOMMU's smallest page, 0x%lx, or zero size",
 			    iova, size, pgsize);
 		return -EINVAL;
+	}
+	if (!all && iova + size - 1 < iova) {
+		vfio_refuse(container,
+			    "UNMAP_DMA iova 0x%llx size 0x%llx: wraps around the end of the address space",
+			    iova, size);
+		return -EOVERFLOW;
 	}
 	return 0;
 }
@@ -441,13 +447,6 @@ int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, b
 	int ret;
 
 	*unmapped = 0;
-	if (size && u.last < iova) {
-		vfio_refuse(container,
-			    "UNMAP_DMA iova 0x%llx size 0x%llx: range wraps around the end of the address space",
-			    iova, size);
-		return -EOVERFLOW;
-	}
-
 	down_read(&container->lock);
 	do {
 		ret = unmap_check(container, iova, size, all);

@@ -271,8 +271,8 @@ void vfio_account_refund(const struct vfio_owner *owner, unsigned long npages);
  */
 struct vfio_run {
 	unsigned long pfn;
-	unsigned long npages : BITS_PER_LONG - 1;
-	unsigned long write : 1;
+	u64 npages : 63;
+	u64 write : 1;
 };
 
 /**

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# vfio-type1: what a person types. Kbuild does the building; the work of the
+# other targets is in tests/ and tools/, and is described there.
+
+KDIR ?= /lib/modules/$(shell uname -r)/build
+KERNEL ?= 6.1
+IOMMU ?= intel
+
+# modules_install takes the release from the kernel it builds for.
+release = $(shell $(MAKE) -s -C $(KDIR) kernelrelease)
+installed = $(INSTALL_MOD_PATH)/lib/modules/$(release)/updates/vfio_iommu_type1.ko
+
+.PHONY: modules
+modules: | kdir
+	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+
+.PHONY: install
+install: modules
+	$(MAKE) -C $(KDIR) M=$(CURDIR) INSTALL_MOD_DIR=updates modules_install
+	depmod $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) $(release)
+
+.PHONY: uninstall
+uninstall: | kdir
+	rm -f $(installed) $(installed).xz $(installed).zst $(installed).gz
+	depmod $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) $(release)
+
+.PHONY: clean
+clean: | kdir
+	$(MAKE) -C $(KDIR) M=$(CURDIR) clean
+
+.PHONY: kdir
+kdir:
+	@test -e $(KDIR)/Makefile || { echo "No kernel headers at $(KDIR):" \
+		"install linux-headers-$(shell uname -r), or say where they are with KDIR=" >&2; exit 1; }
+
+.PHONY: demo check kunit vmtest static
+demo:
+	@KERNEL=$(KERNEL) IOMMU=$(IOMMU) tests/vm/demo
+check:
+	@tests/check
+kunit:
+	@tools/setup
+	@tests/kunit/run --kernel $(KERNEL)
+vmtest:
+	@tools/setup
+	@tests/vm/check --kernel $(KERNEL) --iommu $(IOMMU)
+static:
+	@tools/setup
+	@tests/static
+
+.PHONY: clean-cache
+clean-cache:
+	@tools/fetch clean
+
+.PHONY: help
+help:
+	@echo 'On a host that is to use the module:'
+	@echo '  make [KDIR=DIR]    build vfio_iommu_type1.ko for the running kernel, or for DIR'
+	@echo '  make install       put it into updates/, where modprobe prefers it'
+	@echo '  make uninstall     remove it: the in-tree module is back'
+	@echo '  make clean         remove what was built'
+	@echo
+	@echo 'On any Debian 12 machine; KERNEL=6.1|6.12 IOMMU=intel|amd'
+	@echo '  make demo          boot a VM in which a device does DMA through the module'
+	@echo '  make check         all tests, on all kernels and IOMMUs'
+	@echo '  make kunit         the KUnit suites, under User-Mode Linux'
+	@echo '  make vmtest        the tests in a VM'
+	@echo '  make static        warnings, sparse, checkpatch, kernel-doc, shellcheck'
+	@echo '  make clean-cache   remove everything that was downloaded or built elsewhere'
