@@ -36,6 +36,10 @@ struct vfio_type1_container *vfio_container_create(bool v2, bool nesting)
 		return ERR_PTR(-ENOMEM);
 	init_rwsem(&container->lock);
 	INIT_LIST_HEAD(&container->domains);
+	INIT_LIST_HEAD(&container->emulated);
+	INIT_LIST_HEAD(&container->devices);
+	mutex_init(&container->external_lock);
+	mutex_init(&container->device_lock);
 	vfio_iova_init(&container->iova);
 	container->pgsize_bitmap = PAGE_MASK;
 	container->table_last = TABLE_LAST_MIN;
@@ -67,6 +71,8 @@ void vfio_container_destroy(struct vfio_type1_container *container)
 
 	down_write(&container->lock);
 	vfio_unmap_all(container);
+	list_for_each_entry_safe(entry, next_entry, &container->emulated, next)
+		kfree(entry);
 	list_for_each_entry_safe(domain, next, &container->domains, next) {
 		list_for_each_entry_safe(entry, next_entry, &domain->groups, next) {
 			iommu_detach_group(domain->domain, entry->group);
@@ -257,9 +263,18 @@ static struct vfio_dma *container_iova_conflict(struct vfio_type1_container *con
 
 /* ---- attach ---- */
 
-static struct vfio_group_entry *container_find_group(struct vfio_type1_container *container,
-						     struct iommu_group *group,
-						     struct vfio_domain **found)
+/**
+ * vfio_container_find_group() - is a group attached?
+ * @container: the container
+ * @group: the group
+ * @found: set to the group's domain, or to NULL if it is an emulated group
+ *
+ * Context: container->lock held.
+ * Return: the group's entry, or NULL.
+ */
+struct vfio_group_entry *vfio_container_find_group(struct vfio_type1_container *container,
+						   struct iommu_group *group,
+						   struct vfio_domain **found)
 {
 	struct vfio_group_entry *entry;
 	struct vfio_domain *domain;
@@ -272,6 +287,10 @@ static struct vfio_group_entry *container_find_group(struct vfio_type1_container
 			}
 		}
 	}
+	*found = NULL;
+	list_for_each_entry(entry, &container->emulated, next)
+		if (entry->group == group)
+			return entry;
 	return NULL;
 }
 
@@ -407,7 +426,6 @@ static int container_add_domain(struct vfio_type1_container *container, struct v
 {
 	bool first = !vfio_container_has_iommu(container);
 	struct vfio_dma *dma;
-	LIST_HEAD(filled);
 	int ret = 0;
 
 	if (first)
@@ -418,8 +436,6 @@ static int container_add_domain(struct vfio_type1_container *container, struct v
 			ret = -EINTR;
 		} else if (first) {
 			ret = vfio_map_fill(container, dma);
-			if (!ret)
-				list_add_tail(&dma->claim, &filled);
 		} else {
 			ret = replay_copy(container, domain, dma);
 		}
@@ -427,12 +443,79 @@ static int container_add_domain(struct vfio_type1_container *container, struct v
 	if (!ret && !first)
 		list_add_tail(&domain->next, &container->domains);
 	if (ret && first) {
-		if (!list_empty(&filled))
-			vfio_unmap_empty(container, &filled);
+		vfio_unmap_empty_all(container);
 		list_del(&domain->next);
 	}
 	container->table_last = TABLE_LAST_MIN;
 	return ret;
+}
+
+/* May this group be attached at all, now? */
+static int group_check_attach(struct vfio_type1_container *container, struct iommu_group *group)
+{
+	struct vfio_domain *domain;
+
+	/* Memory may have to be pinned, whose address is not known. */
+	if (container->tree.vaddr_invalid) {
+		vfio_refuse(container,
+			    "attach of group %d: %u mappings wait for a new address (VFIO_DMA_MAP_FLAG_VADDR)",
+			    iommu_group_id(group), container->tree.vaddr_invalid);
+		return -EBUSY;
+	}
+	if (vfio_container_find_group(container, group, &domain)) {
+		vfio_refuse(container, "attach of group %d: it is attached already",
+			    iommu_group_id(group));
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/**
+ * vfio_container_attach_emulated() - let a group's drivers use a container's
+ * mappings
+ * @container: the container
+ * @group: a group without an IOMMU, whose drivers pin what they use
+ *
+ * Context: may sleep; takes container->lock for writing.
+ * Return: 0; -EBUSY while addresses are exchanged; -EINVAL if the group is
+ * attached already; -ENOMEM.
+ */
+int vfio_container_attach_emulated(struct vfio_type1_container *container,
+				   struct iommu_group *group)
+{
+	struct vfio_group_entry *entry = kzalloc(sizeof(*entry), GFP_KERNEL);
+	int ret;
+
+	if (!entry)
+		return -ENOMEM;
+	entry->group = group;
+	entry->pins_only = true;
+
+	down_write(&container->lock);
+	ret = group_check_attach(container, group);
+	if (!ret)
+		list_add_tail(&entry->next, &container->emulated);
+	up_write(&container->lock);
+	if (ret)
+		kfree(entry);
+	return ret;
+}
+
+/**
+ * vfio_container_has_emulated() - are there in-kernel users?
+ * @container: the container
+ *
+ * Context: takes container->lock.
+ * Return: true if an emulated group is attached.
+ */
+bool vfio_container_has_emulated(struct vfio_type1_container *container)
+{
+	bool emulated;
+
+	down_read(&container->lock);
+	emulated = !list_empty(&container->emulated);
+	up_read(&container->lock);
+	return emulated;
 }
 
 /**
@@ -441,8 +524,9 @@ static int container_add_domain(struct vfio_type1_container *container, struct v
  * @group: the group, behind a real IOMMU
  *
  * Context: may sleep; takes container->lock for writing.
- * Return: 0; -EINVAL if the group is attached already, or a mapping lies outside
- * of what is valid for it; -EPERM without MSI isolation; -ENOMEM; -EINTR on a
+ * Return: 0; -EBUSY while addresses are exchanged, or if the group's devices are
+ * in use; -EINVAL if the group is attached already, or a mapping lies outside of
+ * what is valid for it; -EPERM without MSI isolation; -ENOMEM; -EINTR on a
  * fatal signal; whatever the IOMMU says.  On failure the container is unchanged.
  */
 int vfio_container_attach(struct vfio_type1_container *container, struct iommu_group *group)
@@ -460,12 +544,9 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 	vfio_iova_init(&iova);
 
 	down_write(&container->lock);
-	ret = -EINVAL;
-	if (container_find_group(container, group, &domain)) {
-		vfio_refuse(container, "attach of group %d: it is attached already",
-			    iommu_group_id(group));
+	ret = group_check_attach(container, group);
+	if (ret)
 		goto unlock;
-	}
 
 	domain = domain_create(container, group);
 	if (IS_ERR(domain)) {
@@ -514,6 +595,7 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 		container_update_pgsizes(container);
 	}
 	container_set_iova(container, &iova);
+	container->dirty_groups++;
 	up_write(&container->lock);
 	return 0;
 
@@ -526,6 +608,22 @@ unlock:
 	vfio_iova_destroy(&iova);
 	kfree(entry);
 	return ret;
+}
+
+/* The last group of a domain has left. */
+static void container_remove_domain(struct vfio_type1_container *container,
+				    struct vfio_domain *domain)
+{
+	/* In-kernel users keep the mappings; without them nobody uses any. */
+	if (list_is_singular(&container->domains)) {
+		if (list_empty(&container->emulated))
+			vfio_unmap_all(container);
+		else
+			vfio_unmap_empty_all(container);
+	}
+	list_del(&domain->next);
+	domain_free(domain);
+	container_update_pgsizes(container);
 }
 
 /**
@@ -546,22 +644,27 @@ void vfio_container_detach(struct vfio_type1_container *container, struct iommu_
 
 	vfio_iova_init(&iova);
 	down_write(&container->lock);
-	entry = container_find_group(container, group, &domain);
+	entry = vfio_container_find_group(container, group, &domain);
 	if (!entry)
 		goto unlock;
 
-	iommu_detach_group(domain->domain, group);
 	list_del(&entry->next);
-	kfree(entry);
-	if (list_empty(&domain->groups)) {
-		if (list_is_singular(&container->domains))
-			vfio_unmap_all(container);
-		list_del(&domain->next);
-		domain_free(domain);
-		container_update_pgsizes(container);
+	if (domain) {
+		iommu_detach_group(domain->domain, group);
+		if (list_empty(&domain->groups))
+			container_remove_domain(container, domain);
+		if (!container_build_iova(container, &iova, NULL))
+			container_set_iova(container, &iova);
+	} else if (list_empty(&container->emulated) && !vfio_container_has_iommu(container)) {
+		vfio_unmap_all(container);
 	}
-	if (!container_build_iova(container, &iova, NULL))
-		container_set_iova(container, &iova);
+	if (!entry->pins_only) {
+		/* What it wrote before it left is dirty, whatever the others do. */
+		container->dirty_groups--;
+		if (container->dirty_tracking)
+			vfio_dirty_mark_all(container);
+	}
+	kfree(entry);
 unlock:
 	up_write(&container->lock);
 	vfio_iova_destroy(&iova);

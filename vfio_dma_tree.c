@@ -29,6 +29,7 @@ void vfio_dma_tree_init(struct vfio_dma_tree *tree, unsigned int avail)
 	spin_lock_init(&tree->lock);
 	tree->root = RB_ROOT;
 	tree->avail = avail;
+	tree->vaddr_invalid = 0;
 	tree->changes = 0;
 	init_waitqueue_head(&tree->wait);
 }
@@ -162,6 +163,7 @@ void vfio_dma_tree_remove(struct vfio_dma_tree *tree, struct vfio_dma *dma)
 {
 	lockdep_assert_held(&tree->lock);
 	rb_erase(&dma->node, &tree->root);
+	tree->vaddr_invalid -= dma->vaddr_invalid;
 	tree->avail++;
 	tree->changes++;
 }

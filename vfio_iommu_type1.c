@@ -22,6 +22,7 @@
 
 /* Bits in the largest dirty bitmap: bitmap_set() counts them in an int. */
 #define DIRTY_PAGES_MAX ((u64)INT_MAX)
+#define DIRTY_BITMAP_BYTES(npages) (ALIGN((u64)(npages), BITS_PER_TYPE(u64)) / BITS_PER_BYTE)
 
 struct vfio_type1_params vfio_type1_params = {
 	.dma_entry_limit = U16_MAX,
@@ -65,9 +66,8 @@ static void type1_release(void *iommu_data)
 static int type1_attach_group(void *iommu_data, struct iommu_group *group,
 			      enum vfio_group_type type)
 {
-	if (type != VFIO_IOMMU)
-		return -EINVAL;
-	return vfio_container_attach(iommu_data, group);
+	return type == VFIO_EMULATED_IOMMU ? vfio_container_attach_emulated(iommu_data, group) :
+					     vfio_container_attach(iommu_data, group);
 }
 
 static void type1_detach_group(void *iommu_data, struct iommu_group *group)
@@ -75,7 +75,34 @@ static void type1_detach_group(void *iommu_data, struct iommu_group *group)
 	vfio_container_detach(iommu_data, group);
 }
 
-/* A container that is not there yet has no domain that could be incoherent, or be asked. */
+static int type1_pin_pages(void *iommu_data, struct iommu_group *group, dma_addr_t user_iova,
+			   int npage, int prot, struct page **pages)
+{
+	return vfio_external_pin(iommu_data, group, user_iova, npage, prot, pages);
+}
+
+static void type1_unpin_pages(void *iommu_data, dma_addr_t user_iova, int npage)
+{
+	vfio_external_unpin(iommu_data, user_iova, npage);
+}
+
+static void type1_register_device(void *iommu_data, struct vfio_device *vdev)
+{
+	vfio_external_register(iommu_data, vdev);
+}
+
+static void type1_unregister_device(void *iommu_data, struct vfio_device *vdev)
+{
+	vfio_external_unregister(iommu_data, vdev);
+}
+
+static int type1_dma_rw(void *iommu_data, dma_addr_t user_iova, void *data, size_t count,
+			bool write)
+{
+	return vfio_external_rw(iommu_data, user_iova, data, count, write);
+}
+
+/* @container is NULL as long as user space has not chosen a type. */
 static long check_extension(struct vfio_type1_container *container, unsigned long arg)
 {
 	switch (arg) {
@@ -86,6 +113,8 @@ static long check_extension(struct vfio_type1_container *container, unsigned lon
 		return 1;
 	case VFIO_DMA_CC_IOMMU:
 		return container && vfio_container_coherent(container);
+	case VFIO_UPDATE_VADDR:
+		return container && !vfio_container_has_emulated(container);
 	default:
 		return 0;
 	}
@@ -96,9 +125,8 @@ static int info_add_migration(struct vfio_type1_container *container, struct vfi
 	struct vfio_iommu_type1_info_cap_migration cap = {
 		.header.id = VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION,
 		.header.version = 1,
-		.pgsize_bitmap = 1UL << __ffs(container->pgsize_bitmap),
-		.max_dirty_bitmap_size = ALIGN(DIRTY_PAGES_MAX, BITS_PER_TYPE(u64)) /
-					 BITS_PER_BYTE,
+		.pgsize_bitmap = vfio_container_pgsize(container),
+		.max_dirty_bitmap_size = DIRTY_BITMAP_BYTES(DIRTY_PAGES_MAX),
 	};
 
 	return vfio_info_add_capability(caps, &cap.header, sizeof(cap));
@@ -183,7 +211,8 @@ out:
 
 static long map_dma(struct vfio_type1_container *container, void __user *arg)
 {
-	const u32 known = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
+	const u32 known = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE |
+			  VFIO_DMA_MAP_FLAG_VADDR;
 	unsigned long minsz = offsetofend(struct vfio_iommu_type1_dma_map, size);
 	struct vfio_iommu_type1_dma_map map;
 
@@ -200,33 +229,133 @@ static long map_dma(struct vfio_type1_container *container, void __user *arg)
 	}
 	return vfio_map_dma(container, map.iova, map.vaddr, map.size,
 			    (map.flags & VFIO_DMA_MAP_FLAG_READ ? IOMMU_READ : 0) |
-			    (map.flags & VFIO_DMA_MAP_FLAG_WRITE ? IOMMU_WRITE : 0));
+			    (map.flags & VFIO_DMA_MAP_FLAG_WRITE ? IOMMU_WRITE : 0),
+			    map.flags & VFIO_DMA_MAP_FLAG_VADDR);
+}
+
+/* Take in a struct vfio_bitmap, which has to have room for @size bytes of IOVA. */
+static int copy_bitmap(struct vfio_type1_container *container, struct vfio_dirty_request *request,
+		       void __user *arg, u64 size)
+{
+	struct vfio_bitmap bitmap;
+	u64 npages;
+
+	if (copy_from_user(&bitmap, arg, sizeof(bitmap)))
+		return -EFAULT;
+	/* Any size is taken here; only the smallest page is served later. */
+	npages = bitmap.pgsize ? size >> __ffs64(bitmap.pgsize) : 0;
+	if (!npages || bitmap.size > DIRTY_BITMAP_BYTES(DIRTY_PAGES_MAX) ||
+	    bitmap.size < DIRTY_BITMAP_BYTES(npages) || npages > DIRTY_PAGES_MAX ||
+	    !access_ok(bitmap.data, bitmap.size)) {
+		vfio_refuse(container,
+			    "dirty bitmap of 0x%llx bytes for 0x%llx bytes of IOVA in pages of 0x%llx: wrong size or address",
+			    bitmap.size, size, bitmap.pgsize);
+		return -EINVAL;
+	}
+	request->bitmap = bitmap.data;
+	request->pgsize = bitmap.pgsize;
+	return 0;
 }
 
 static long unmap_dma(struct vfio_type1_container *container, void __user *arg)
 {
+	const u32 known = VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP | VFIO_DMA_UNMAP_FLAG_ALL |
+			  VFIO_DMA_UNMAP_FLAG_VADDR;
 	unsigned long minsz = offsetofend(struct vfio_iommu_type1_dma_unmap, size);
+	struct vfio_dirty_request request, *dirty = NULL;
 	struct vfio_iommu_type1_dma_unmap unmap;
 	u64 unmapped;
+	bool all;
 	int ret;
 
 	if (copy_from_user(&unmap, arg, minsz))
 		return -EFAULT;
+	if (unmap.flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP) {
+		dirty = &request;
+		minsz += sizeof(struct vfio_bitmap);
+	}
 	if (unmap.argsz < minsz) {
 		vfio_refuse(container, "UNMAP_DMA: argsz %u is less than %lu", unmap.argsz, minsz);
 		return -EINVAL;
 	}
-	if (unmap.flags & ~VFIO_DMA_UNMAP_FLAG_ALL) {
-		vfio_refuse(container, "UNMAP_DMA iova 0x%llx: unknown flags 0x%x", unmap.iova,
-			    unmap.flags & ~VFIO_DMA_UNMAP_FLAG_ALL);
+	if (unmap.flags & ~known ||
+	    (dirty && unmap.flags & ~VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP)) {
+		vfio_refuse(container, "UNMAP_DMA iova 0x%llx: flags 0x%x unknown, or not together",
+			    unmap.iova, unmap.flags);
 		return -EINVAL;
 	}
-	ret = vfio_unmap_dma(container, unmap.iova, unmap.size,
-			     unmap.flags & VFIO_DMA_UNMAP_FLAG_ALL, &unmapped);
+	if (dirty) {
+		ret = copy_bitmap(container, dirty, arg + sizeof(unmap), unmap.size);
+		if (ret)
+			return ret;
+	}
+
+	all = unmap.flags & VFIO_DMA_UNMAP_FLAG_ALL;
+	if (unmap.flags & VFIO_DMA_UNMAP_FLAG_VADDR)
+		ret = vfio_vaddr_invalidate(container, unmap.iova, unmap.size, all, &unmapped);
+	else
+		ret = vfio_unmap_dma(container, unmap.iova, unmap.size, all, dirty, &unmapped);
 	if (ret)
 		return ret;
 	unmap.size = unmapped;
-	return copy_to_user(arg, &unmap, minsz) ? -EFAULT : 0;
+	return copy_to_user(arg, &unmap, sizeof(unmap)) ? -EFAULT : 0;
+}
+
+static long dirty_get(struct vfio_type1_container *container, void __user *arg, u32 argsz)
+{
+	struct vfio_iommu_type1_dirty_bitmap_get range;
+	struct vfio_dirty_request request;
+	int ret;
+
+	if (argsz < sizeof(struct vfio_iommu_type1_dirty_bitmap) + sizeof(range)) {
+		vfio_refuse(container, "DIRTY_PAGES: argsz %u is less than %zu", argsz,
+			    sizeof(struct vfio_iommu_type1_dirty_bitmap) + sizeof(range));
+		return -EINVAL;
+	}
+	if (copy_from_user(&range, arg + sizeof(struct vfio_iommu_type1_dirty_bitmap),
+			   sizeof(range)))
+		return -EFAULT;
+	if (range.size && range.iova + range.size - 1 < range.iova) {
+		vfio_refuse(container,
+			    "DIRTY_PAGES iova 0x%llx size 0x%llx: wraps around the end of the address space",
+			    range.iova, range.size);
+		return -EOVERFLOW;
+	}
+	ret = copy_bitmap(container, &request,
+			  arg + sizeof(struct vfio_iommu_type1_dirty_bitmap) +
+			  offsetof(struct vfio_iommu_type1_dirty_bitmap_get, bitmap),
+			  range.size);
+	return ret ?: vfio_dirty_get(container, range.iova, range.size, &request);
+}
+
+static long dirty_pages(struct vfio_type1_container *container, void __user *arg)
+{
+	struct vfio_iommu_type1_dirty_bitmap dirty;
+
+	if (!container->v2) {
+		vfio_refuse(container, "DIRTY_PAGES: not with VFIO_TYPE1_IOMMU");
+		return -EACCES;
+	}
+	if (copy_from_user(&dirty, arg, sizeof(dirty)))
+		return -EFAULT;
+	if (dirty.argsz < sizeof(dirty)) {
+		vfio_refuse(container, "DIRTY_PAGES: argsz %u is less than %zu", dirty.argsz,
+			    sizeof(dirty));
+		return -EINVAL;
+	}
+	switch (dirty.flags) {
+	case VFIO_IOMMU_DIRTY_PAGES_FLAG_START:
+		return vfio_dirty_start(container);
+	case VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP:
+		vfio_dirty_stop(container);
+		return 0;
+	case VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP:
+		return dirty_get(container, arg, dirty.argsz);
+	default:
+		vfio_refuse(container, "DIRTY_PAGES: flags 0x%x: just one of 0x1, 0x2, 0x4 expected",
+			    dirty.flags);
+		return -EINVAL;
+	}
 }
 
 /* 32-bit callers have the same structures; the core has converted the pointer. */
@@ -243,6 +372,8 @@ static long type1_ioctl(void *iommu_data, unsigned int cmd, unsigned long arg)
 		return map_dma(container, (void __user *)arg);
 	case VFIO_IOMMU_UNMAP_DMA:
 		return unmap_dma(container, (void __user *)arg);
+	case VFIO_IOMMU_DIRTY_PAGES:
+		return dirty_pages(container, (void __user *)arg);
 	default:
 		return -ENOTTY;
 	}
@@ -256,6 +387,11 @@ static const struct vfio_iommu_driver_ops type1_ops = {
 	.ioctl = type1_ioctl,
 	.attach_group = type1_attach_group,
 	.detach_group = type1_detach_group,
+	.pin_pages = type1_pin_pages,
+	.unpin_pages = type1_unpin_pages,
+	.register_device = type1_register_device,
+	.unregister_device = type1_unregister_device,
+	.dma_rw = type1_dma_rw,
 };
 
 static int __init type1_init(void)

@@ -55,20 +55,36 @@ static void map_batch_fini(struct vfio_type1_container *container, struct vfio_p
 		kvfree(batch->pages);
 }
 
+/* Pages of a mapping that in-kernel users have pinned. */
+static unsigned long map_count_external(const struct vfio_dma *dma, unsigned long page,
+					unsigned long npages)
+{
+	if (likely(RB_EMPTY_ROOT(&dma->external)))
+		return 0;
+	return vfio_external_count(dma, dma->iova + ((u64)page << PAGE_SHIFT), npages);
+}
+
 /*
  * Charge a batch before any of it is mapped: as if all of it was RAM, which is
- * quick, and page by page only if that is too much.
+ * quick, and page by page only if that is too much.  What in-kernel users have
+ * pinned is charged already.
  */
 static int map_charge(struct vfio_type1_container *container, struct vfio_dma *dma,
-		      const struct vfio_pin_batch *batch)
+		      unsigned long page, const struct vfio_pin_batch *batch)
 {
+	unsigned long charged = map_count_external(dma, page, batch->size);
 	unsigned long npages = batch->pfnmap ? 0 : batch->size;
-	int ret = vfio_account_charge(&dma->owner, npages);
+	int ret;
 
+	npages -= min(npages, charged);
+	ret = vfio_account_charge(&dma->owner, npages);
 	if (ret == -ENOMEM) {
-		npages = vfio_pin_ram(batch);
-		if (npages < batch->size)
-			ret = vfio_account_charge(&dma->owner, npages);
+		unsigned long ram = vfio_pin_ram(batch);
+
+		ram -= min(ram, charged);
+		if (ram < npages)
+			ret = vfio_account_charge(&dma->owner, ram);
+		npages = ram;
 	}
 	if (ret == -ENOMEM)
 		vfio_refuse(container,
@@ -141,7 +157,8 @@ static bool map_run_goes_on(const struct vfio_dma *dma, const struct vfio_run *r
 /**
  * vfio_map_fill() - pin a mapping's memory and map it into every domain
  * @container: a container with at least one domain
- * @dma: mapping without pages, owned by the caller
+ * @dma: mapping without pages, owned by the caller, except for what in-kernel
+ *	users have pinned, which cannot change meanwhile
  *
  * Context: may sleep; container->lock held.
  * Return: 0; -EFAULT if there is no memory somewhere, or none that may be
@@ -152,12 +169,11 @@ static bool map_run_goes_on(const struct vfio_dma *dma, const struct vfio_run *r
 int vfio_map_fill(struct vfio_type1_container *container, struct vfio_dma *dma)
 {
 	struct page *onstack[VFIO_PIN_BATCH_ONSTACK];
-	unsigned long page, npages = vfio_dma_npages(dma), ram = 0;
+	unsigned long page, npages = vfio_dma_npages(dma), ram = dma->locked_vm;
 	struct mm_struct *mm = dma->owner.mm;
 	struct vfio_pin_batch batch;
 	struct vfio_run run = {}, next;
 	bool run_ram = false, next_ram;
-	LIST_HEAD(undo);
 	int ret = 0;
 
 	lockdep_assert_held(&container->lock);
@@ -181,13 +197,13 @@ int vfio_map_fill(struct vfio_type1_container *container, struct vfio_dma *dma)
 					    vaddr, ret);
 				goto undo;
 			}
-			ret = map_charge(container, dma, &batch);
+			ret = map_charge(container, dma, page, &batch);
 			if (ret)
 				goto undo;
 		}
 		next_ram = vfio_pin_take(&batch, &next, map_run_limit(dma, page), dma->prot);
 		if (next_ram)
-			ram += next.npages;
+			ram += next.npages - map_count_external(dma, page, next.npages);
 		if (map_run_goes_on(dma, &run, run_ram, &next, next_ram)) {
 			run.npages += next.npages;
 			continue;
@@ -212,8 +228,7 @@ int vfio_map_fill(struct vfio_type1_container *container, struct vfio_dma *dma)
 undo:
 	vfio_pin_drop(&batch, dma->prot);
 	vfio_unpin_run(&run);
-	list_add(&dma->claim, &undo);
-	vfio_unmap_empty(container, &undo);
+	vfio_unmap_empty(container, dma);
 	vfio_runs_free(&dma->runs);
 out:
 	map_batch_fini(container, &batch, onstack);
@@ -224,7 +239,7 @@ out:
 
 /* Check what does not depend on the container. */
 static int map_check(struct vfio_type1_container *container, u64 iova, u64 vaddr, u64 size,
-		     int prot)
+		     int prot, bool set_vaddr)
 {
 	u64 last = iova + size - 1, vaddr_last = vaddr + size - 1;
 
@@ -238,9 +253,9 @@ static int map_check(struct vfio_type1_container *container, u64 iova, u64 vaddr
 			    iova, vaddr, size);
 		return -EOVERFLOW;
 	}
-	if (!prot) {
+	if (!prot == !set_vaddr) {
 		vfio_refuse(container,
-			    "MAP_DMA iova 0x%llx vaddr 0x%llx size 0x%llx: flags ask for neither READ nor WRITE",
+			    "MAP_DMA iova 0x%llx vaddr 0x%llx size 0x%llx: flags have to ask for READ or WRITE, or for VADDR alone",
 			    iova, vaddr, size);
 		return -EINVAL;
 	}
@@ -250,7 +265,7 @@ static int map_check(struct vfio_type1_container *container, u64 iova, u64 vaddr
 /* Check what depends on the domains. */
 static int map_check_aligned(struct vfio_type1_container *container, const struct vfio_dma *dma)
 {
-	unsigned long pgsize = 1UL << __ffs(container->pgsize_bitmap);
+	unsigned long pgsize = vfio_container_pgsize(container);
 	u64 size = dma->last - dma->iova + 1;
 
 	if (!((dma->iova | dma->vaddr | size) & (pgsize - 1)))
@@ -328,7 +343,9 @@ static int map_complete(struct vfio_type1_container *container, struct vfio_dma 
 	struct vfio_dma_tree *tree = &container->tree;
 	int ret = 0;
 
-	if (vfio_container_has_iommu(container))
+	if (container->dirty_tracking)
+		ret = vfio_dirty_init(container, dma);
+	if (!ret && vfio_container_has_iommu(container))
 		ret = vfio_map_fill(container, dma);
 	spin_lock(&tree->lock);
 	if (ret)
@@ -346,25 +363,29 @@ static int map_complete(struct vfio_type1_container *container, struct vfio_dma 
  * @iova: first byte, as the device will see it
  * @vaddr: first byte of the caller's memory
  * @size: bytes
- * @prot: IOMMU_READ, IOMMU_WRITE or both
+ * @prot: IOMMU_READ, IOMMU_WRITE or both; 0 for @set_vaddr
+ * @set_vaddr: give a mapping that is there a new address, see
+ *	vfio_vaddr_update() for what else may be returned then
  *
  * Context: process context; takes container->lock.
- * Return: 0; -EINVAL if a value is unaligned, @size or @prot is zero, or the IOVA
- * is not valid; -EOVERFLOW if a range wraps around; -EEXIST if a mapping
+ * Return: 0; -EINVAL if a value is unaligned or @size zero, @prot does not go with
+ * @set_vaddr, or the IOVA is not valid; -EOVERFLOW if a range wraps around; -EEXIST if a mapping
  * overlaps; -ENOSPC if there are too many mappings; -ENODEV for a kernel thread;
  * -EINTR on a fatal signal; else as vfio_map_fill().  On failure nothing has
  * changed.
  */
 int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u64 size,
-		 int prot)
+		 int prot, bool set_vaddr)
 {
 	unsigned long changes;
 	struct vfio_dma *dma;
 	int ret;
 
-	ret = map_check(container, iova, vaddr, size, prot);
+	ret = map_check(container, iova, vaddr, size, prot, set_vaddr);
 	if (ret)
 		return ret;
+	if (set_vaddr)
+		return vfio_vaddr_update(container, iova, vaddr, size);
 	dma = kzalloc(sizeof(*dma), GFP_KERNEL_ACCOUNT);
 	if (!dma)
 		return -ENOMEM;
@@ -372,6 +393,7 @@ int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u6
 	dma->last = iova + size - 1;
 	dma->vaddr = vaddr;
 	dma->prot = prot;
+	dma->external = RB_ROOT;
 	ret = vfio_owner_init(&dma->owner);
 	if (ret) {
 		kfree(dma);

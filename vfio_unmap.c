@@ -42,9 +42,12 @@
  * @nr: how many there are
  * @npages: pages in @runs
  * @unsynced: something was unmapped since the last sync
+ * @owner: who is to get @refund, or NULL
+ * @refund: charged pages to give back after the next sync
  * @span_nr: first run in @runs that is still mapped
  * @span_iova: IOVA of that run
  * @span_size: bytes from there on that are still mapped
+ * @onstack: memory for @runs that is always there
  */
 struct vfio_window {
 	struct iommu_domain *domain;
@@ -54,9 +57,12 @@ struct vfio_window {
 	unsigned int nr;
 	unsigned long npages;
 	bool unsynced;
+	const struct vfio_owner *owner;
+	unsigned long refund;
 	unsigned int span_nr;
 	u64 span_iova;
 	size_t span_size;
+	struct vfio_run onstack[WINDOW_ONSTACK];
 };
 
 static size_t window_unmap(struct vfio_window *w, u64 iova, size_t size)
@@ -199,75 +205,112 @@ static void window_add_mapping(struct vfio_type1_container *container, struct vf
 	}
 }
 
-/* Give back what mappings have charged; neighbours mostly have one owner. */
-static void unmap_refund(struct list_head *claimed)
+/* Flush the window, and give back what its owner was charged. */
+static void window_settle(struct vfio_window *w)
 {
-	struct vfio_owner *owner = NULL;
-	unsigned long npages = 0;
-	struct vfio_dma *dma;
-
-	list_for_each_entry(dma, claimed, claim) {
-		if (owner && owner->mm != dma->owner.mm) {
-			vfio_account_refund(owner, npages);
-			npages = 0;
-		}
-		owner = &dma->owner;
-		npages += dma->locked_vm;
-		dma->locked_vm = 0;
-		dma->mapped = 0;
-	}
-	if (owner)
-		vfio_account_refund(owner, npages);
+	window_flush(w);
+	if (w->owner)
+		vfio_account_refund(w->owner, w->refund);
+	w->refund = 0;
 }
 
-/**
- * vfio_unmap_empty() - take all pages out of mappings
- * @container: the container
- * @claimed: list of mappings by vfio_dma.claim, by IOVA, owned by the caller
- *
- * Afterwards the mappings are in no domain, have no pages and no charge.
- *
- * Context: may sleep; container->lock held.
+/*
+ * Begin to empty mappings: with room for a few runs on the caller's stack, or,
+ * if @many, for more, which is nice to have: it makes for fewer syncs.
  */
-void vfio_unmap_empty(struct vfio_type1_container *container, struct list_head *claimed)
+static void window_begin(struct vfio_type1_container *container, struct vfio_window *w,
+			 bool many)
 {
-	struct vfio_run onstack[WINDOW_ONSTACK];
-	struct vfio_window w = { .runs = onstack, .capacity = WINDOW_ONSTACK };
 	struct vfio_run *spare = NULL;
-	struct vfio_dma *dma;
 
-	lockdep_assert_held(&container->lock);
-	if (!vfio_container_has_iommu(container))
-		return;
-
-	dma = list_first_entry(claimed, struct vfio_dma, claim);
-	if (!list_is_singular(claimed) || dma->mapped > WINDOW_ONSTACK) {
-		/* Nice to have: fewer syncs. */
+	*w = (struct vfio_window) {
+		.runs = w->onstack,
+		.capacity = WINDOW_ONSTACK,
+	};
+	/* Without a domain no mapping is mapped, and none is looked up. */
+	if (vfio_container_has_iommu(container))
+		w->domain = vfio_container_primary(container)->domain;
+	if (many) {
 		spare = xchg(&container->window_runs, NULL);
 		if (!spare)
 			spare = kmalloc_array(VFIO_WINDOW_RUNS, sizeof(*spare),
 					      GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	}
 	if (spare) {
-		w.runs = spare;
-		w.capacity = VFIO_WINDOW_RUNS;
+		w->runs = spare;
+		w->capacity = VFIO_WINDOW_RUNS;
 	}
-	w.domain = vfio_container_primary(container)->domain;
-	iommu_iotlb_gather_init(&w.gather);
+	iommu_iotlb_gather_init(&w->gather);
+}
 
-	list_for_each_entry(dma, claimed, claim) {
-		if (dma->mapped && unmap_others(container, dma)) {
-			window_add_mapping(container, &w, dma);
-		} else if (dma->mapped) {
-			window_close_span(&w);
-			iommu_unmap(w.domain, dma->iova, (size_t)dma->mapped << PAGE_SHIFT);
-		}
+/* Empty one mapping; it is done when the window was settled. */
+static void window_empty(struct vfio_type1_container *container, struct vfio_window *w,
+			 struct vfio_dma *dma)
+{
+	unsigned long external;
+
+	/* Neighbours mostly have one owner. */
+	if (w->owner && w->owner->mm != dma->owner.mm)
+		window_settle(w);
+	w->owner = &dma->owner;
+
+	if (dma->mapped && unmap_others(container, dma)) {
+		window_add_mapping(container, w, dma);
+	} else if (dma->mapped) {
+		window_close_span(w);
+		iommu_unmap(w->domain, dma->iova, (size_t)dma->mapped << PAGE_SHIFT);
 	}
-	window_flush(&w);
+	external = vfio_external_count(dma, dma->iova, vfio_dma_npages(dma));
+	external = min(external, dma->locked_vm);
+	w->refund += dma->locked_vm - external;
+	dma->locked_vm = external;
+	dma->mapped = 0;
+}
 
-	unmap_refund(claimed);
-	if (spare && cmpxchg(&container->window_runs, NULL, spare))
-		kfree(spare);
+static void window_end(struct vfio_type1_container *container, struct vfio_window *w)
+{
+	window_settle(w);
+	if (w->runs != w->onstack && cmpxchg(&container->window_runs, NULL, w->runs))
+		kfree(w->runs);
+}
+
+/**
+ * vfio_unmap_empty() - take all pages out of a mapping
+ * @container: the container
+ * @dma: mapping owned by the caller
+ *
+ * Afterwards the mapping is in no domain, and has no pages and no charge but for
+ * what in-kernel users have pinned.
+ *
+ * Context: may sleep; container->lock held.
+ */
+void vfio_unmap_empty(struct vfio_type1_container *container, struct vfio_dma *dma)
+{
+	struct vfio_window w;
+
+	lockdep_assert_held(&container->lock);
+	window_begin(container, &w, dma->mapped > WINDOW_ONSTACK);
+	window_empty(container, &w, dma);
+	window_end(container, &w);
+}
+
+/**
+ * vfio_unmap_empty_all() - take all pages out of all mappings
+ * @container: the container
+ *
+ * Context: may sleep; container->lock held for write.
+ */
+void vfio_unmap_empty_all(struct vfio_type1_container *container)
+{
+	struct vfio_window w;
+	struct vfio_dma *dma;
+
+	lockdep_assert_held_write(&container->lock);
+	window_begin(container, &w, true);
+	for (dma = vfio_dma_tree_first(&container->tree, 0, U64_MAX); dma;
+	     dma = vfio_dma_tree_next(dma))
+		window_empty(container, &w, dma);
+	window_end(container, &w);
 }
 
 /**
@@ -276,7 +319,10 @@ void vfio_unmap_empty(struct vfio_type1_container *container, struct list_head *
  */
 void vfio_dma_free(struct vfio_dma *dma)
 {
+	/* Their devices were closed, or told to unpin. */
+	WARN_ON_ONCE(!RB_EMPTY_ROOT(&dma->external));
 	vfio_runs_free(&dma->runs);
+	kvfree(dma->dirty);
 	vfio_owner_put(&dma->owner);
 	kfree(dma);
 }
@@ -286,9 +332,14 @@ static u64 unmap_claimed(struct vfio_type1_container *container, struct list_hea
 {
 	struct vfio_dma_tree *tree = &container->tree;
 	struct vfio_dma *dma, *next;
+	struct vfio_window w;
 	u64 unmapped = 0;
 
-	vfio_unmap_empty(container, claimed);
+	dma = list_first_entry(claimed, struct vfio_dma, claim);
+	window_begin(container, &w, !list_is_singular(claimed) || dma->mapped > WINDOW_ONSTACK);
+	list_for_each_entry(dma, claimed, claim)
+		window_empty(container, &w, dma);
+	window_end(container, &w);
 
 	spin_lock(&tree->lock);
 	list_for_each_entry(dma, claimed, claim)
@@ -310,13 +361,17 @@ static u64 unmap_claimed(struct vfio_type1_container *container, struct list_hea
  * @last: last byte
  * @v1: take a mapping whose first byte is in the range, and none after one that
  *	the range starts inside of; else take mappings that lie inside the range
+ * @dirty: where to report dirty pages, or NULL
+ * @base: first byte of the range
  * @changes: tree->changes when an unsettled mapping was met
  * @claimed: mappings owned by this UNMAP
  */
 struct vfio_unmap {
+	u64 base;
 	u64 iova;
 	u64 last;
 	bool v1;
+	const struct vfio_dirty_request *dirty;
 	unsigned long changes;
 	struct list_head claimed;
 };
@@ -357,10 +412,20 @@ static enum unmap_next unmap_claim(struct vfio_dma_tree *tree, struct vfio_unmap
 	return UNMAP_DONE;
 }
 
-/* Check what does not depend on the mappings. */
-static int unmap_check(struct vfio_type1_container *container, u64 iova, u64 size, bool all)
+/**
+ * vfio_unmap_check() - check an UNMAP as far as that needs no mappings
+ * @container: the container
+ * @iova: first byte of the range
+ * @size: bytes
+ * @all: everything
+ *
+ * Context: container->lock held.
+ * Return: 0; -EINVAL if a value is unaligned or zero, or, with @all, not zero;
+ * -EOVERFLOW if the range wraps around.
+ */
+int vfio_unmap_check(struct vfio_type1_container *container, u64 iova, u64 size, bool all)
 {
-	unsigned long pgsize = 1UL << __ffs(container->pgsize_bitmap);
+	unsigned long pgsize = vfio_container_pgsize(container);
 
 	if (all && (iova || size)) {
 		vfio_refuse(container,
@@ -381,6 +446,21 @@ static int unmap_check(struct vfio_type1_container *container, u64 iova, u64 siz
 		return -EOVERFLOW;
 	}
 	return 0;
+}
+
+/* Dirty pages can be reported while they are tracked, and by the smallest page. */
+static int unmap_check_dirty(struct vfio_type1_container *container,
+			     const struct vfio_dirty_request *dirty)
+{
+	unsigned long pgsize = vfio_container_pgsize(container);
+
+	if (!dirty || (container->dirty_tracking && dirty->pgsize == pgsize &&
+		       pgsize == 1UL << container->dirty_shift))
+		return 0;
+	vfio_refuse(container,
+		    "UNMAP_DMA: no dirty bitmap for pages of 0x%llx bytes: tracking is %s, the smallest page 0x%lx",
+		    dirty->pgsize, container->dirty_tracking ? "on" : "off", pgsize);
+	return -EINVAL;
 }
 
 /*
@@ -410,6 +490,36 @@ static int unmap_check_bisect(struct vfio_type1_container *container, struct vfi
 	return ret;
 }
 
+/*
+ * Have in-kernel users let go of claimed mappings, and report what is dirty.
+ * Mappings that cannot be reported are nobody's again, and not in the list.
+ */
+static int unmap_prepare(struct vfio_type1_container *container, struct vfio_unmap *u)
+{
+	struct vfio_dma_tree *tree = &container->tree;
+	struct vfio_dma *dma, *next;
+	int ret = 0;
+
+	list_for_each_entry(dma, &u->claimed, claim)
+		vfio_external_evict(container, dma);
+	if (!u->dirty)
+		return 0;
+
+	/* Evicting drops the lock: tracking may have stopped. */
+	ret = unmap_check_dirty(container, u->dirty);
+	list_for_each_entry_safe(dma, next, &u->claimed, claim) {
+		ret = ret ?: vfio_dirty_report(container, dma, u->base, u->dirty);
+		if (ret) {
+			list_del(&dma->claim);
+			spin_lock(&tree->lock);
+			vfio_dma_tree_settle(tree, dma);
+			spin_unlock(&tree->lock);
+		}
+	}
+	vfio_dma_tree_wake(tree);
+	return ret;
+}
+
 /* Drop container->lock until the tree has changed. */
 static int unmap_wait(struct vfio_type1_container *container, unsigned long changes)
 {
@@ -427,20 +537,24 @@ static int unmap_wait(struct vfio_type1_container *container, unsigned long chan
  * @iova: first byte of the range
  * @size: bytes
  * @all: everything; @iova and @size are zero
+ * @dirty: where to report dirty pages, or NULL
  * @unmapped: set to the bytes that were unmapped, also on failure
  *
  * Context: process context; takes container->lock.
  * Return: 0; -EINVAL if a value is unaligned or zero, or, on v2, if the range
- * cuts a mapping in two; -EOVERFLOW if the range wraps around; -EINTR on a fatal
- * signal while waiting for a MAP in the range.
+ * cuts a mapping in two, or dirty pages cannot be reported so; -EOVERFLOW if the
+ * range wraps around; -EFAULT if there is no memory for the dirty bitmap; -EINTR
+ * on a fatal signal while waiting for a MAP in the range.
  */
 int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, bool all,
-		   u64 *unmapped)
+		   const struct vfio_dirty_request *dirty, u64 *unmapped)
 {
 	struct vfio_unmap u = {
+		.base = iova,
 		.iova = iova,
 		.last = all ? U64_MAX : iova + size - 1,
 		.v1 = !container->v2,
+		.dirty = dirty,
 		.claimed = LIST_HEAD_INIT(u.claimed),
 	};
 	enum unmap_next next = UNMAP_MORE;
@@ -449,7 +563,8 @@ int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, b
 	*unmapped = 0;
 	down_read(&container->lock);
 	do {
-		ret = unmap_check(container, iova, size, all);
+		ret = vfio_unmap_check(container, iova, size, all) ?:
+		      unmap_check_dirty(container, dirty);
 		if (!ret && container->v2 && !all)
 			ret = unmap_check_bisect(container, &u);
 	} while (ret > 0 && !(ret = unmap_wait(container, u.changes)));
@@ -460,10 +575,12 @@ int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, b
 		spin_unlock(&container->tree.lock);
 		if (next == UNMAP_WAIT) {
 			ret = unmap_wait(container, u.changes);
-		} else if (!list_empty(&u.claimed)) {
-			*unmapped += unmap_claimed(container, &u.claimed);
-			INIT_LIST_HEAD(&u.claimed);
+			continue;
 		}
+		ret = unmap_prepare(container, &u);
+		if (!list_empty(&u.claimed))
+			*unmapped += unmap_claimed(container, &u.claimed);
+		INIT_LIST_HEAD(&u.claimed);
 	}
 	up_read(&container->lock);
 	return ret;
@@ -473,24 +590,25 @@ int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, b
  * vfio_unmap_all() - remove every mapping
  * @container: the container
  *
- * Context: may sleep; container->lock held for write, so that no mapping is
- * owned by anybody else.
+ * A mapping that an UNMAP is evicting in-kernel users from is emptied, but left
+ * to it.
+ *
+ * Context: may sleep; container->lock held for write.
  */
 void vfio_unmap_all(struct vfio_type1_container *container)
 {
-	struct vfio_unmap u = {
-		.last = U64_MAX,
-		.claimed = LIST_HEAD_INIT(u.claimed),
-	};
-	enum unmap_next next;
+	struct vfio_dma_tree *tree = &container->tree;
+	struct vfio_dma *dma, *next;
 
-	lockdep_assert_held_write(&container->lock);
-	do {
-		spin_lock(&container->tree.lock);
-		next = unmap_claim(&container->tree, &u);
-		spin_unlock(&container->tree.lock);
-		if (!list_empty(&u.claimed))
-			unmap_claimed(container, &u.claimed);
-		INIT_LIST_HEAD(&u.claimed);
-	} while (!WARN_ON_ONCE(next == UNMAP_WAIT) && next != UNMAP_DONE);
+	vfio_unmap_empty_all(container);
+	for (dma = vfio_dma_tree_first(tree, 0, U64_MAX); dma; dma = next) {
+		next = vfio_dma_tree_next(dma);
+		if (dma->state != VFIO_DMA_LIVE)
+			continue;
+		spin_lock(&tree->lock);
+		vfio_dma_tree_remove(tree, dma);
+		spin_unlock(&tree->lock);
+		vfio_dma_free(dma);
+		cond_resched();
+	}
 }

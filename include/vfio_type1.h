@@ -24,11 +24,19 @@
  *	whoever moved a mapping to PENDING or DYING owns its inside: pages,
  *	run map, IOPTEs, charge.  Nobody waits for a state with
  *	container->lock held: the owner may need that lock to get on.
+ *  container->external_lock (mutex)
+ *	what in-kernel users have pinned, and the dirty bits they set.  UNMAP
+ *	passes through it between claiming a mapping and emptying it, so that a
+ *	mapping that was LIVE under it stays until it is dropped.
  *  mmap_lock of the mapping's mm
  *	taken by pinning and by accounting.
  *  tree->lock (spinlock)
  *	the set of mappings, their states and the entry budget.  Never held
  *	across anything that sleeps.
+ *
+ * and, outside of all of these, container->device_lock (mutex): the list of
+ * in-kernel devices, also while they are told of an unmap; being told, they
+ * unpin, which takes container->lock.
  *
  * Invariants:
  *
@@ -48,6 +56,7 @@
 #include <linux/iommu.h>
 #include <linux/list.h>
 #include <linux/mm.h>
+#include <linux/mutex.h>
 #include <linux/ratelimit.h>
 #include <linux/rbtree.h>
 #include <linux/rwsem.h>
@@ -59,6 +68,11 @@
 #include "compat/iommu.h"
 #include "compat/mm.h"
 #include "vfio_driver_abi.h"
+
+struct vfio_device;
+
+/* Run maps, dirty bitmaps and IOVA are all handled in words of 64 bits. */
+static_assert(BITS_PER_LONG == 64);
 
 #undef pr_fmt
 #define pr_fmt(fmt) "vfio_iommu_type1: " fmt
@@ -185,14 +199,19 @@ struct vfio_owner {
  * @claim: in the list of the UNMAP that owns it; the owner
  * @iova: first byte, constant
  * @last: last byte, constant
- * @vaddr: user address of the first byte, constant
+ * @vaddr: user address of the first byte; container->lock for write
  * @prot: IOMMU_READ, IOMMU_WRITE, constant
  * @state: who owns the inside; tree->lock
  * @mapped: pages, from the first on, that are pinned and in every domain;
  *	the owner, or container->lock for write
  * @locked_vm: pages charged to @owner; the owner, or container->lock for write
  * @runs: run map; the owner, or container->lock for write
- * @owner: whose memory this is
+ * @owner: whose memory this is; the owner, or container->lock for write
+ * @vaddr_invalid: user space took @vaddr back (VFIO_DMA_UNMAP_FLAG_VADDR);
+ *	container->lock for write
+ * @external: struct vfio_external_pin by IOVA; container->external_lock
+ * @dirty: one bit per page of container->dirty_shift, while dirty tracking is
+ *	on; allocated and freed like @runs, bits: container->external_lock
  */
 struct vfio_dma {
 	struct rb_node node;
@@ -206,11 +225,16 @@ struct vfio_dma {
 	unsigned long locked_vm;
 	struct vfio_runs runs;
 	struct vfio_owner owner;
+	bool vaddr_invalid;
+	struct rb_root external;
+	unsigned long *dirty;
 };
 
 /**
- * vfio_dma_npages() - pages of a mapping
+ * vfio_dma_npages() - size of a mapping
  * @dma: the mapping
+ *
+ * Return: pages.
  */
 static inline unsigned long vfio_dma_npages(const struct vfio_dma *dma)
 {
@@ -224,6 +248,8 @@ static inline unsigned long vfio_dma_npages(const struct vfio_dma *dma)
  * @lock: protects everything here, and the state of each mapping
  * @root: mappings, which never overlap
  * @avail: mappings that may still be made
+ * @vaddr_invalid: mappings in @root with vfio_dma.vaddr_invalid; changes also
+ *	need container->lock, so that its writer sees a stable number
  * @changes: counts settled and removed mappings, for those who wait
  * @wait: where they wait
  */
@@ -231,6 +257,7 @@ struct vfio_dma_tree {
 	spinlock_t lock; /* the set, the states */
 	struct rb_root root;
 	unsigned int avail;
+	unsigned int vaddr_invalid;
 	unsigned long changes;
 	wait_queue_head_t wait;
 };
@@ -306,12 +333,16 @@ void vfio_unpin_run(const struct vfio_run *run);
 
 /**
  * struct vfio_group_entry - a group attached to a container
- * @next: in its domain's list; container->lock
+ * @next: in its domain's list, or in the container's of emulated groups;
+ *	container->lock
  * @group: the group
+ * @pins_only: its devices write only what they pinned through pin_pages, so that
+ *	pages may be clean; container->lock and container->external_lock
  */
 struct vfio_group_entry {
 	struct list_head next;
 	struct iommu_group *group;
+	bool pins_only;
 };
 
 /**
@@ -334,10 +365,18 @@ struct vfio_domain {
  * struct vfio_type1_container - one open container that uses this backend
  * @lock: see the top of this file
  * @domains: struct vfio_domain, the primary first; @lock
+ * @emulated: struct vfio_group_entry of groups without an IOMMU (mdev); @lock
+ * @external_lock: see the top of this file
+ * @device_lock: see the top of this file
+ * @devices: struct vfio_device by iommu_entry; @device_lock
  * @iova: valid ranges, meaningful while there is a domain; @lock
  * @pgsize_bitmap: page sizes that all domains have; @lock
  * @table_last: highest IOVA that page tables reach without growing; @lock, see
  *	vfio_container_reach()
+ * @dirty_tracking: each mapping has a dirty bitmap; @lock
+ * @dirty_shift: page size that a bit of them stands for; @lock
+ * @dirty_groups: groups without vfio_group_entry.pins_only; @lock and
+ *	@external_lock
  * @tree: the mappings
  * @entry_limit: how many mappings @tree was made for, constant
  * @pin_pages: spare page array of VFIO_PIN_BATCH_MAX entries, or NULL while
@@ -350,9 +389,16 @@ struct vfio_domain {
 struct vfio_type1_container {
 	struct rw_semaphore lock;
 	struct list_head domains;
+	struct list_head emulated;
+	struct mutex external_lock; /* external pins, dirty bits */
+	struct mutex device_lock; /* devices */
+	struct list_head devices;
 	struct vfio_iova_set iova;
 	unsigned long pgsize_bitmap;
 	u64 table_last;
+	bool dirty_tracking;
+	unsigned int dirty_shift;
+	unsigned int dirty_groups;
 	struct vfio_dma_tree tree;
 	unsigned int entry_limit;
 	struct page **pin_pages;
@@ -377,15 +423,35 @@ do {											\
 struct vfio_type1_container *vfio_container_create(bool v2, bool nesting);
 void vfio_container_destroy(struct vfio_type1_container *container);
 int vfio_container_attach(struct vfio_type1_container *container, struct iommu_group *group);
+int vfio_container_attach_emulated(struct vfio_type1_container *container,
+				   struct iommu_group *group);
 void vfio_container_detach(struct vfio_type1_container *container, struct iommu_group *group);
 bool vfio_container_coherent(struct vfio_type1_container *container);
 int vfio_container_lock_reach(struct vfio_type1_container *container, u64 last);
+
+struct vfio_group_entry *vfio_container_find_group(struct vfio_type1_container *container,
+						   struct iommu_group *group,
+						   struct vfio_domain **domain);
+bool vfio_container_has_emulated(struct vfio_type1_container *container);
+
+/**
+ * vfio_container_pgsize() - the IOMMU's smallest page
+ * @container: the container
+ *
+ * Context: container->lock held.
+ * Return: bytes; a multiple of PAGE_SIZE.
+ */
+static inline unsigned long vfio_container_pgsize(const struct vfio_type1_container *container)
+{
+	return 1UL << __ffs(container->pgsize_bitmap);
+}
 
 /**
  * vfio_container_has_iommu() - is there a domain to map into?
  * @container: the container
  *
  * Context: container->lock held.
+ * Return: false if all IOVA are valid and memory is not pinned.
  */
 static inline bool vfio_container_has_iommu(struct vfio_type1_container *container)
 {
@@ -397,6 +463,7 @@ static inline bool vfio_container_has_iommu(struct vfio_type1_container *contain
  * @container: a container with at least one domain
  *
  * Context: container->lock held.
+ * Return: the domain.
  */
 static inline struct vfio_domain *vfio_container_primary(struct vfio_type1_container *container)
 {
@@ -406,7 +473,7 @@ static inline struct vfio_domain *vfio_container_primary(struct vfio_type1_conta
 /* ---- MAP (vfio_map.c) ---- */
 
 int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u64 size,
-		 int prot);
+		 int prot, bool set_vaddr);
 int vfio_map_fill(struct vfio_type1_container *container, struct vfio_dma *dma);
 
 /* ---- UNMAP (vfio_unmap.c) ---- */
@@ -414,11 +481,65 @@ int vfio_map_fill(struct vfio_type1_container *container, struct vfio_dma *dma);
 /* Runs taken out of the primary domain before one IOTLB sync. */
 #define VFIO_WINDOW_RUNS	512
 
+/* Where a caller wants to know which pages were dirty. */
+struct vfio_dirty_request {
+	u64 __user *bitmap;	/* bit 0 is the first page of the range */
+	u64 pgsize;
+};
+
 int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, bool all,
-		   u64 *unmapped);
-void vfio_unmap_empty(struct vfio_type1_container *container, struct list_head *claimed);
+		   const struct vfio_dirty_request *dirty, u64 *unmapped);
+void vfio_unmap_empty(struct vfio_type1_container *container, struct vfio_dma *dma);
+void vfio_unmap_empty_all(struct vfio_type1_container *container);
 void vfio_unmap_all(struct vfio_type1_container *container);
+int vfio_unmap_check(struct vfio_type1_container *container, u64 iova, u64 size, bool all);
 void vfio_dma_free(struct vfio_dma *dma);
+
+/* ---- new addresses for old memory (vfio_vaddr.c) ---- */
+
+int vfio_vaddr_invalidate(struct vfio_type1_container *container, u64 iova, u64 size, bool all,
+			  u64 *invalidated);
+int vfio_vaddr_update(struct vfio_type1_container *container, u64 iova, u64 vaddr, u64 size);
+
+/* ---- in-kernel users (vfio_external.c) ---- */
+
+/**
+ * struct vfio_external_pin - a page that in-kernel users have pinned
+ * @node: in vfio_dma.external; container->external_lock
+ * @iova: address of the page
+ * @pfn: page frame
+ * @refs: times it was pinned
+ */
+struct vfio_external_pin {
+	struct rb_node node;
+	u64 iova;
+	unsigned long pfn;
+	unsigned int refs;
+};
+
+int vfio_external_pin(struct vfio_type1_container *container, struct iommu_group *group,
+		      u64 iova, int npages, int prot, struct page **pages);
+void vfio_external_unpin(struct vfio_type1_container *container, u64 iova, int npages);
+int vfio_external_rw(struct vfio_type1_container *container, u64 iova, void *data,
+		     size_t count, bool write);
+void vfio_external_register(struct vfio_type1_container *container, struct vfio_device *device);
+void vfio_external_unregister(struct vfio_type1_container *container,
+			      struct vfio_device *device);
+void vfio_external_evict(struct vfio_type1_container *container, struct vfio_dma *dma);
+unsigned long vfio_external_count(const struct vfio_dma *dma, u64 iova, unsigned long npages);
+
+/* ---- dirty bitmaps (vfio_dirty.c) ---- */
+
+int vfio_dirty_start(struct vfio_type1_container *container);
+void vfio_dirty_stop(struct vfio_type1_container *container);
+int vfio_dirty_get(struct vfio_type1_container *container, u64 iova, u64 size,
+		   const struct vfio_dirty_request *request);
+int vfio_dirty_init(struct vfio_type1_container *container, struct vfio_dma *dma);
+void vfio_dirty_mark(struct vfio_type1_container *container, struct vfio_dma *dma, u64 iova,
+		     u64 size);
+void vfio_dirty_mark_all(struct vfio_type1_container *container);
+int vfio_dirty_report(struct vfio_type1_container *container, struct vfio_dma *dma, u64 base,
+		      const struct vfio_dirty_request *request);
 
 /* ---- chunks without a run map (vfio_fgsp.c) ---- */
 

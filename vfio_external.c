@@ -1,0 +1,493 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * In-kernel users: drivers of devices without an IOMMU of their own (mdev),
+ * which reach the memory of a container's mappings through the VFIO core.
+ *
+ * They pin single pages.  A pinned page is remembered by its IOVA, with a count,
+ * and stays the same page until the last unpin, whatever the process does to its
+ * memory.  If a domain is attached, all pages of a mapping are pinned and charged
+ * anyway, and the external pin is not charged again; if not, it is.
+ *
+ * Before a mapping goes away, the devices are told, and have to unpin.
+ *
+ * Who holds external_lock and finds a LIVE mapping may use it until the lock is
+ * dropped: UNMAP passes through the lock before it empties a mapping.
+ */
+
+#include <linux/kthread.h>
+#include <linux/overflow.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/vfio.h>
+
+#include "vfio_type1.h"
+
+/* How often the devices are asked to unpin before they are called broken. */
+#define EVICT_ROUNDS	10
+
+static struct vfio_external_pin *external_find(const struct vfio_dma *dma, u64 iova)
+{
+	struct rb_node *node = dma->external.rb_node;
+
+	while (node) {
+		struct vfio_external_pin *pin = rb_entry(node, struct vfio_external_pin, node);
+
+		if (iova == pin->iova)
+			return pin;
+		node = iova < pin->iova ? node->rb_left : node->rb_right;
+	}
+	return NULL;
+}
+
+static void external_insert(struct vfio_dma *dma, struct vfio_external_pin *pin)
+{
+	struct rb_node **link = &dma->external.rb_node, *parent = NULL;
+
+	while (*link) {
+		parent = *link;
+		if (pin->iova < rb_entry(parent, struct vfio_external_pin, node)->iova)
+			link = &parent->rb_left;
+		else
+			link = &parent->rb_right;
+	}
+	rb_link_node(&pin->node, parent, link);
+	rb_insert_color(&pin->node, &dma->external);
+}
+
+/**
+ * vfio_external_count() - RAM pages of a range that in-kernel users have pinned
+ * @dma: the mapping
+ * @iova: first byte of the range
+ * @npages: pages of the range
+ *
+ * These are what is charged for a range that is in no domain.
+ *
+ * Context: container->external_lock held, or the caller owns @dma.
+ * Return: pages.
+ */
+unsigned long vfio_external_count(const struct vfio_dma *dma, u64 iova, unsigned long npages)
+{
+	struct rb_node *node = dma->external.rb_node, *first = NULL;
+	u64 last = iova + (((u64)npages << PAGE_SHIFT) - 1);
+	unsigned long count = 0;
+
+	while (node) {
+		if (rb_entry(node, struct vfio_external_pin, node)->iova < iova) {
+			node = node->rb_right;
+		} else {
+			first = node;
+			node = node->rb_left;
+		}
+	}
+	for (node = first; node; node = rb_next(node)) {
+		struct vfio_external_pin *pin = rb_entry(node, struct vfio_external_pin, node);
+
+		if (pin->iova > last)
+			break;
+		count += !vfio_pfn_is_reserved(pin->pfn);
+	}
+	return count;
+}
+
+/* Pin the page at @iova, or count it once more if it is pinned already. */
+static int external_pin_page(struct vfio_type1_container *container, struct vfio_dma *dma,
+			     u64 iova, struct page **result)
+{
+	struct vfio_external_pin *pin = external_find(dma, iova);
+	struct page *page;
+	struct vfio_pin_batch batch = { .pages = &page, .capacity = 1 };
+	struct vfio_run run;
+	unsigned long ram;
+	int ret;
+
+	if (pin) {
+		pin->refs++;
+		*result = pfn_to_page(pin->pfn);
+		return 0;
+	}
+
+	pin = kzalloc(sizeof(*pin), GFP_KERNEL_ACCOUNT);
+	if (!pin)
+		return -ENOMEM;
+	ret = vfio_pin_fill(&batch, dma->owner.mm, dma->vaddr + (iova - dma->iova), 1, dma->prot);
+	if (ret < 0)
+		goto free;
+	ram = vfio_pin_take(&batch, &run, 1, dma->prot);
+	if (!pfn_valid(run.pfn)) {
+		ret = -EINVAL;
+		goto free;
+	}
+	if (!vfio_container_has_iommu(container)) {
+		ret = vfio_account_charge(&dma->owner, ram);
+		if (ret)
+			goto unpin;
+		dma->locked_vm += ram;
+	}
+	pin->iova = iova;
+	pin->pfn = run.pfn;
+	pin->refs = 1;
+	external_insert(dma, pin);
+	vfio_dirty_mark(container, dma, iova, PAGE_SIZE);
+	*result = pfn_to_page(run.pfn);
+	return 0;
+
+unpin:
+	vfio_refuse(container, "pin_pages iova 0x%llx: RLIMIT_MEMLOCK of %s[%d] exceeded", iova,
+		    dma->owner.task->comm, task_pid_nr(dma->owner.task));
+	vfio_unpin_run(&run);
+free:
+	kfree(pin);
+	return ret;
+}
+
+/* Undo one external_pin_page(). */
+static void external_unpin_page(struct vfio_type1_container *container, struct vfio_dma *dma,
+				u64 iova)
+{
+	struct vfio_external_pin *pin = external_find(dma, iova);
+	struct vfio_run run = { .npages = 1, .write = !!(dma->prot & IOMMU_WRITE) };
+
+	if (!pin || --pin->refs)
+		return;
+	run.pfn = pin->pfn;
+	rb_erase(&pin->node, &dma->external);
+	kfree(pin);
+	if (!vfio_container_has_iommu(container) && !vfio_pfn_is_reserved(run.pfn) &&
+	    dma->locked_vm) {
+		dma->locked_vm--;
+		vfio_account_refund(&dma->owner, 1);
+	}
+	vfio_unpin_run(&run);
+}
+
+static struct vfio_dma *external_find_dma(struct vfio_type1_container *container, u64 iova)
+{
+	struct vfio_dma *dma;
+
+	spin_lock(&container->tree.lock);
+	dma = vfio_dma_tree_first(&container->tree, iova, iova);
+	spin_unlock(&container->tree.lock);
+	return dma;
+}
+
+/*
+ * Find the mapping of @iova and check that it allows @prot.  Return: 0, an errno,
+ * or 1 with @changes set while MAP fills it.
+ */
+static int external_get_dma(struct vfio_type1_container *container, u64 iova, int prot,
+			    struct vfio_dma **found, unsigned long *changes)
+{
+	struct vfio_dma_tree *tree = &container->tree;
+	struct vfio_dma *dma;
+	int ret = 0;
+
+	spin_lock(&tree->lock);
+	dma = vfio_dma_tree_first(tree, iova, iova);
+	if (!dma || dma->state == VFIO_DMA_DYING) {
+		ret = -EINVAL;
+	} else if (dma->state == VFIO_DMA_PENDING) {
+		*changes = tree->changes;
+		ret = 1;
+	} else if ((dma->prot & prot) != prot) {
+		ret = -EPERM;
+	}
+	spin_unlock(&tree->lock);
+	*found = dma;
+	return ret;
+}
+
+/* Take both locks, unless user space is exchanging addresses. */
+static int external_lock(struct vfio_type1_container *container)
+{
+	down_read(&container->lock);
+	if (container->tree.vaddr_invalid) {
+		pr_warn_once("pin_pages and dma_rw do not go with VFIO_DMA_UNMAP_FLAG_VADDR\n");
+		up_read(&container->lock);
+		return -EBUSY;
+	}
+	mutex_lock(&container->external_lock);
+	return 0;
+}
+
+static void external_unlock(struct vfio_type1_container *container)
+{
+	mutex_unlock(&container->external_lock);
+	up_read(&container->lock);
+}
+
+/* Pin page @i of a request, and all pages before it stay pinned. */
+static int external_pin_one(struct vfio_type1_container *container, u64 iova, int prot,
+			    struct page **page, unsigned long *changes)
+{
+	struct vfio_dma *dma;
+	int ret = external_get_dma(container, iova, prot, &dma, changes);
+
+	if (ret)
+		return ret;
+	/* The owner may have died; its memory must not go while we look at it. */
+	if (!mmget_not_zero(dma->owner.mm))
+		return -ENODEV;
+	ret = external_pin_page(container, dma, iova, page);
+	mmput(dma->owner.mm);
+	return ret;
+}
+
+/**
+ * vfio_external_pin() - vfio_iommu_driver_ops.pin_pages
+ * @container: the container
+ * @group: the caller's group
+ * @iova: first byte, page aligned
+ * @npages: pages to pin
+ * @prot: IOMMU_READ, IOMMU_WRITE or both; what the mappings have to allow
+ * @pages: set to the pages
+ *
+ * Context: may sleep; takes container->lock and container->external_lock.
+ * Return: @npages; -EINVAL if a page is not mapped, cannot be described by a
+ * struct page, or no device is registered that could be told of an unmap;
+ * -EACCES on a v1 container; -EBUSY while addresses are exchanged; -EPERM if a
+ * mapping does not allow @prot; -EOVERFLOW if the range wraps around; -ENODEV if
+ * a mapping's owner is dead; else as vfio_pin_fill() and vfio_account_charge().
+ * On failure nothing is pinned.
+ */
+int vfio_external_pin(struct vfio_type1_container *container, struct iommu_group *group,
+		      u64 iova, int npages, int prot, struct page **pages)
+{
+	struct vfio_group_entry *entry;
+	struct vfio_domain *domain;
+	unsigned long changes;
+	int i, ret;
+	u64 last;
+
+	if (!pages || npages <= 0)
+		return -EINVAL;
+	if (!container->v2)
+		return -EACCES;
+	if (check_add_overflow(iova, (u64)npages * PAGE_SIZE - 1, &last))
+		return -EOVERFLOW;
+
+	ret = external_lock(container);
+	if (ret)
+		return ret;
+	if (list_empty(&container->devices)) {
+		external_unlock(container);
+		return -EINVAL;
+	}
+	for (i = 0; i < npages; i++) {
+		u64 at = iova + (u64)i * PAGE_SIZE;
+
+		while ((ret = external_pin_one(container, at, prot, &pages[i], &changes)) > 0) {
+			external_unlock(container);
+			ret = vfio_dma_tree_wait(&container->tree, changes) ?:
+			      external_lock(container);
+			if (ret)
+				goto undo_unlocked;
+		}
+		if (ret)
+			goto undo;
+	}
+
+	entry = vfio_container_find_group(container, group, &domain);
+	if (entry && !entry->pins_only) {
+		entry->pins_only = true;
+		container->dirty_groups--;
+	}
+	external_unlock(container);
+	return npages;
+
+undo:
+	external_unlock(container);
+undo_unlocked:
+	pages[i] = NULL;
+	vfio_external_unpin(container, iova, i);
+	while (i--)
+		pages[i] = NULL;
+	return ret;
+}
+
+/**
+ * vfio_external_unpin() - vfio_iommu_driver_ops.unpin_pages
+ * @container: the container
+ * @iova: first byte, page aligned
+ * @npages: pages to unpin, each pinned by vfio_external_pin()
+ *
+ * Also works while the mapping is being unmapped: that is when devices are told
+ * to unpin.
+ *
+ * Context: may sleep; takes container->lock and container->external_lock.
+ */
+void vfio_external_unpin(struct vfio_type1_container *container, u64 iova, int npages)
+{
+	struct vfio_dma *dma;
+	int i;
+
+	if (WARN_ON_ONCE(!container->v2))
+		return;
+	down_read(&container->lock);
+	mutex_lock(&container->external_lock);
+	for (i = 0; i < npages; i++, iova += PAGE_SIZE) {
+		dma = external_find_dma(container, iova);
+		if (WARN_ON_ONCE(!dma))
+			break;
+		external_unpin_page(container, dma, iova);
+	}
+	external_unlock(container);
+}
+
+/* Copy within one mapping.  Return: bytes copied, or an errno. */
+static ssize_t external_rw_one(struct vfio_type1_container *container, struct vfio_dma *dma,
+			       u64 iova, void *data, size_t count, bool write)
+{
+	struct mm_struct *mm = dma->owner.mm;
+	bool borrow = !current->mm;
+	void __user *at = (void __user *)(dma->vaddr + (iova - dma->iova));
+	unsigned long left;
+
+	if (dma->last - iova < count - 1)
+		count = dma->last - iova + 1;
+	if (!borrow && current->mm != mm)
+		return -EFAULT;
+	if (!mmget_not_zero(mm))
+		return -EPERM;
+	if (borrow)
+		kthread_use_mm(mm);
+	left = write ? copy_to_user(at, data, count) : copy_from_user(data, at, count);
+	if (borrow)
+		kthread_unuse_mm(mm);
+	mmput(mm);
+	if (left)
+		return -EFAULT;
+	if (write)
+		vfio_dirty_mark(container, dma, iova, count);
+	return count;
+}
+
+/**
+ * vfio_external_rw() - vfio_iommu_driver_ops.dma_rw
+ * @container: the container
+ * @iova: first byte
+ * @data: kernel memory to copy from or to
+ * @count: bytes
+ * @write: write to user memory
+ *
+ * Context: may sleep; a kernel thread, or the process that mapped the memory;
+ * takes container->lock and container->external_lock.
+ * Return: 0; -EINVAL if something is not mapped; -EPERM if a mapping does not
+ * allow reading, or writing for @write, or its owner is dead; -EFAULT; -EBUSY
+ * while addresses are exchanged.  What was copied before stays copied.
+ */
+int vfio_external_rw(struct vfio_type1_container *container, u64 iova, void *data,
+		     size_t count, bool write)
+{
+	/* Writing takes a mapping that may be read as well, as it always did. */
+	int prot = IOMMU_READ | (write ? IOMMU_WRITE : 0);
+	unsigned long changes;
+	struct vfio_dma *dma;
+	ssize_t done;
+
+	while (count) {
+		done = external_lock(container);
+		if (done)
+			return done;
+		done = external_get_dma(container, iova, prot, &dma, &changes);
+		if (!done) {
+			done = external_rw_one(container, dma, iova, data, count, write);
+			external_unlock(container);
+			if (done < 0)
+				return done;
+			iova += done;
+			data += done;
+			count -= done;
+		} else {
+			external_unlock(container);
+			if (done > 0)
+				done = vfio_dma_tree_wait(&container->tree, changes);
+			if (done < 0)
+				return done;
+		}
+	}
+	return 0;
+}
+
+/**
+ * vfio_external_register() - vfio_iommu_driver_ops.register_device
+ * @container: the container
+ * @device: a device that was opened; of interest if it wants to hear of unmaps
+ *
+ * Context: takes container->device_lock.
+ */
+void vfio_external_register(struct vfio_type1_container *container, struct vfio_device *device)
+{
+	if (!device->ops->dma_unmap)
+		return;
+	mutex_lock(&container->device_lock);
+	list_add(&device->iommu_entry, &container->devices);
+	mutex_unlock(&container->device_lock);
+}
+
+/**
+ * vfio_external_unregister() - vfio_iommu_driver_ops.unregister_device
+ * @container: the container
+ * @device: a device that is being closed; afterwards it is told nothing more
+ *
+ * Context: takes container->device_lock.
+ */
+void vfio_external_unregister(struct vfio_type1_container *container,
+			      struct vfio_device *device)
+{
+	if (!device->ops->dma_unmap)
+		return;
+	mutex_lock(&container->device_lock);
+	list_del(&device->iommu_entry);
+	mutex_unlock(&container->device_lock);
+}
+
+/* Forget pins that nobody gave back.  Their pages stay pinned for ever. */
+static void external_leak(struct vfio_dma *dma)
+{
+	struct vfio_external_pin *pin, *next;
+
+	rbtree_postorder_for_each_entry_safe(pin, next, &dma->external, node)
+		kfree(pin);
+	dma->external = RB_ROOT;
+}
+
+/**
+ * vfio_external_evict() - have in-kernel users unpin a mapping
+ * @container: the container
+ * @dma: mapping that the caller is unmapping
+ *
+ * A device that does not unpin keeps its pages; it is a bug in its driver.
+ *
+ * Context: may sleep; container->lock held for reading.  Drops and takes it if
+ * something is pinned, so what it protects may be different afterwards.
+ */
+void vfio_external_evict(struct vfio_type1_container *container, struct vfio_dma *dma)
+{
+	struct vfio_device *device;
+	int round;
+	bool pinned;
+
+	if (list_empty(&container->emulated))
+		return;
+	for (round = 0; ; round++) {
+		mutex_lock(&container->external_lock);
+		pinned = !RB_EMPTY_ROOT(&dma->external);
+		if (pinned && WARN_ONCE(round == EVICT_ROUNDS,
+					"a device does not unpin IOVA 0x%llx when told to\n",
+					(u64)dma->iova)) {
+			external_leak(dma);
+			pinned = false;
+		}
+		mutex_unlock(&container->external_lock);
+		if (!pinned)
+			return;
+
+		up_read(&container->lock);
+		mutex_lock(&container->device_lock);
+		list_for_each_entry(device, &container->devices, iommu_entry)
+			device->ops->dma_unmap(device, dma->iova, dma->last - dma->iova + 1);
+		mutex_unlock(&container->device_lock);
+		down_read(&container->lock);
+	}
+}

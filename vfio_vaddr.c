@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * VFIO_UPDATE_VADDR: a VMM that replaces itself (exec) takes the user addresses
+ * of its mappings back, and gives new ones for the same memory, possibly in a
+ * new mm.  Translations and pins stay; the charge moves to the new owner.
+ *
+ * While an address is missing nothing that needs it is allowed: attach, and
+ * in-kernel users, which exclude this altogether.
+ */
+
+#include "vfio_type1.h"
+
+/* Forget what vfio_vaddr_invalidate() did to the mappings from @iova up to @stop. */
+static void vaddr_restore(struct vfio_dma_tree *tree, u64 iova, struct vfio_dma *stop)
+{
+	struct vfio_dma *dma;
+
+	for (dma = vfio_dma_tree_first(tree, iova, U64_MAX); dma != stop;
+	     dma = vfio_dma_tree_next(dma)) {
+		dma->vaddr_invalid = false;
+		tree->vaddr_invalid--;
+	}
+}
+
+/**
+ * vfio_vaddr_invalidate() - VFIO_IOMMU_UNMAP_DMA with VFIO_DMA_UNMAP_FLAG_VADDR
+ * @container: the container
+ * @iova: first byte of the range
+ * @size: bytes
+ * @all: everything; @iova and @size are zero
+ * @invalidated: set to the bytes whose addresses were taken back
+ *
+ * Context: takes container->lock for writing.
+ * Return: 0; -EBUSY if there are in-kernel users; -EINVAL if the address of a
+ * mapping was taken back before; else as vfio_unmap_dma().  On failure nothing
+ * has changed.
+ */
+int vfio_vaddr_invalidate(struct vfio_type1_container *container, u64 iova, u64 size, bool all,
+			  u64 *invalidated)
+{
+	struct vfio_dma_tree *tree = &container->tree;
+	u64 last = all ? U64_MAX : iova + size - 1;
+	struct vfio_dma *dma;
+	int ret = -EBUSY;
+
+	*invalidated = 0;
+	down_write(&container->lock);
+	if (!list_empty(&container->emulated)) {
+		vfio_refuse(container,
+			    "UNMAP_DMA with VADDR: not with in-kernel users, which need addresses at any time");
+		goto unlock;
+	}
+	ret = vfio_unmap_check(container, iova, size, all);
+	if (ret)
+		goto unlock;
+	if (container->v2 && !all && vfio_dma_tree_bisected(tree, iova, last)) {
+		vfio_refuse(container,
+			    "UNMAP_DMA with VADDR iova 0x%llx size 0x%llx: cuts a mapping in two",
+			    iova, size);
+		ret = -EINVAL;
+		goto unlock;
+	}
+
+	for (dma = vfio_dma_tree_first(tree, iova, last); dma && dma->iova <= last;
+	     dma = vfio_dma_tree_next(dma)) {
+		if (dma->iova < iova)
+			break;
+		if (dma->vaddr_invalid) {
+			vfio_refuse(container,
+				    "UNMAP_DMA with VADDR iova 0x%llx size 0x%llx: 0x%llx-0x%llx has no address already",
+				    iova, size, (u64)dma->iova, (u64)dma->last);
+			vaddr_restore(tree, iova, dma);
+			*invalidated = 0;
+			ret = -EINVAL;
+			break;
+		}
+		dma->vaddr_invalid = true;
+		tree->vaddr_invalid++;
+		*invalidated += dma->last - dma->iova + 1;
+	}
+unlock:
+	up_write(&container->lock);
+	return ret;
+}
+
+/* Let the caller own a mapping: its mm is charged instead of the old one. */
+static int vaddr_change_owner(struct vfio_dma *dma)
+{
+	struct vfio_owner owner;
+	int ret;
+
+	if (current->mm == dma->owner.mm)
+		return 0;
+	ret = vfio_owner_init(&owner);
+	if (ret)
+		return ret;
+	ret = vfio_account_charge(&owner, dma->locked_vm);
+	if (!ret) {
+		vfio_account_refund(&dma->owner, dma->locked_vm);
+		swap(owner, dma->owner);
+	}
+	vfio_owner_put(&owner);
+	return ret;
+}
+
+/**
+ * vfio_vaddr_update() - VFIO_IOMMU_MAP_DMA with VFIO_DMA_MAP_FLAG_VADDR
+ * @container: the container
+ * @iova: first byte of a mapping whose address was taken back
+ * @vaddr: where its memory is now, in the caller's mm
+ * @size: bytes of the mapping
+ *
+ * Context: process context; takes container->lock for writing.
+ * Return: 0; -ENOENT if nothing is mapped there; -EINVAL if it is not one whole
+ * mapping, it has an address, or a value is unaligned; -ENODEV for a kernel
+ * thread; -ENOMEM if RLIMIT_MEMLOCK would be exceeded; -EINTR on a fatal signal.
+ */
+int vfio_vaddr_update(struct vfio_type1_container *container, u64 iova, u64 vaddr, u64 size)
+{
+	struct vfio_dma *dma;
+	int ret;
+
+	down_write(&container->lock);
+	ret = -EINVAL;
+	if ((iova | vaddr | size) & (vfio_container_pgsize(container) - 1)) {
+		vfio_refuse(container,
+			    "MAP_DMA with VADDR iova 0x%llx vaddr 0x%llx size 0x%llx: not all aligned to the IOMMU's smallest page",
+			    iova, vaddr, size);
+		goto unlock;
+	}
+	dma = vfio_dma_tree_first(&container->tree, iova, iova + size - 1);
+	if (!dma) {
+		vfio_refuse(container,
+			    "MAP_DMA with VADDR iova 0x%llx size 0x%llx: nothing is mapped there", iova,
+			    size);
+		ret = -ENOENT;
+		goto unlock;
+	}
+	if (!dma->vaddr_invalid || dma->iova != iova || dma->last - dma->iova + 1 != size) {
+		vfio_refuse(container,
+			    "MAP_DMA with VADDR iova 0x%llx size 0x%llx: the mapping 0x%llx-0x%llx is %s",
+			    iova, size, (u64)dma->iova, (u64)dma->last,
+			    dma->vaddr_invalid ? "another one" : "not without an address");
+		goto unlock;
+	}
+	ret = vaddr_change_owner(dma);
+	if (!ret) {
+		dma->vaddr = vaddr;
+		dma->vaddr_invalid = false;
+		container->tree.vaddr_invalid--;
+	}
+unlock:
+	up_write(&container->lock);
+	return ret;
+}
