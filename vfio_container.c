@@ -432,13 +432,12 @@ static int container_add_domain(struct vfio_type1_container *container, struct v
 		list_add(&domain->next, &container->domains);
 	for (dma = vfio_dma_tree_first(&container->tree, 0, U64_MAX); dma && !ret;
 	     dma = vfio_dma_tree_next(dma)) {
-		if (fatal_signal_pending(current)) {
+		if (fatal_signal_pending(current))
 			ret = -EINTR;
-		} else if (first) {
+		else if (first)
 			ret = vfio_map_fill(container, dma);
-		} else {
+		else
 			ret = replay_copy(container, domain, dma);
-		}
 	}
 	if (!ret && !first)
 		list_add_tail(&domain->next, &container->domains);

@@ -352,7 +352,7 @@ static long dirty_pages(struct vfio_type1_container *container, void __user *arg
 	case VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP:
 		return dirty_get(container, arg, dirty.argsz);
 	default:
-		vfio_refuse(container, "DIRTY_PAGES: flags 0x%x: just one of 0x1, 0x2, 0x4 expected",
+		vfio_refuse(container, "DIRTY_PAGES: flags 0x%x: one of 1, 2 and 4 expected",
 			    dirty.flags);
 		return -EINVAL;
 	}

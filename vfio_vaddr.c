@@ -130,13 +130,12 @@ int vfio_vaddr_update(struct vfio_type1_container *container, u64 iova, u64 vadd
 	}
 	dma = vfio_dma_tree_first(&container->tree, iova, iova + size - 1);
 	if (!dma) {
-		vfio_refuse(container,
-			    "MAP_DMA with VADDR iova 0x%llx size 0x%llx: nothing is mapped there", iova,
-			    size);
+		vfio_refuse(container, "MAP_DMA with VADDR iova 0x%llx: nothing is mapped there",
+			    iova);
 		ret = -ENOENT;
 		goto unlock;
 	}
-	if (!dma->vaddr_invalid || dma->iova != iova || dma->last - dma->iova + 1 != size) {
+	if (!dma->vaddr_invalid || dma->iova != iova || dma->last != iova + size - 1) {
 		vfio_refuse(container,
 			    "MAP_DMA with VADDR iova 0x%llx size 0x%llx: the mapping 0x%llx-0x%llx is %s",
 			    iova, size, (u64)dma->iova, (u64)dma->last,
