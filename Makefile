@@ -7,8 +7,7 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 KERNEL ?= 6.1
 IOMMU ?= intel
 
-# modules_install takes the release from the kernel it builds for.
-release = $(shell $(MAKE) -s -C $(KDIR) kernelrelease)
+release = $(shell cat $(KDIR)/include/config/kernel.release)
 installed = $(INSTALL_MOD_PATH)/lib/modules/$(release)/updates/vfio_iommu_type1.ko
 
 .PHONY: modules

@@ -270,18 +270,18 @@ static long unmap_dma(struct vfio_type1_container *container, void __user *arg)
 
 	if (copy_from_user(&unmap, arg, minsz))
 		return -EFAULT;
-	if (unmap.flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP) {
+	if (unmap.flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP)
 		dirty = &request;
-		minsz += sizeof(struct vfio_bitmap);
-	}
-	if (unmap.argsz < minsz) {
-		vfio_refuse(container, "UNMAP_DMA: argsz %u is less than %lu", unmap.argsz, minsz);
-		return -EINVAL;
-	}
 	if (unmap.flags & ~known ||
 	    (dirty && unmap.flags & ~VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP)) {
 		vfio_refuse(container, "UNMAP_DMA iova 0x%llx: flags 0x%x unknown, or not together",
 			    unmap.iova, unmap.flags);
+		return -EINVAL;
+	}
+	if (dirty)
+		minsz += sizeof(struct vfio_bitmap);
+	if (unmap.argsz < minsz) {
+		vfio_refuse(container, "UNMAP_DMA: argsz %u is less than %lu", unmap.argsz, minsz);
 		return -EINVAL;
 	}
 	if (dirty) {
@@ -375,6 +375,7 @@ static long type1_ioctl(void *iommu_data, unsigned int cmd, unsigned long arg)
 	case VFIO_IOMMU_DIRTY_PAGES:
 		return dirty_pages(container, (void __user *)arg);
 	default:
+		vfio_refuse(container, "unknown ioctl 0x%x", cmd);
 		return -ENOTTY;
 	}
 }

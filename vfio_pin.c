@@ -131,6 +131,8 @@ int vfio_pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned l
 	if (mm == current->mm) {
 		/* Lockless where it can be, and by whole huge pages (on 6.1, only here). */
 		got = pin_user_pages_fast(vaddr, want, flags, batch->pages);
+		if (got == -EOVERFLOW)
+			got = -EFAULT; /* at the end of all addresses; what the others say */
 	} else {
 		mmap_read_lock(mm);
 		got = pin_user_pages_remote(mm, vaddr, want, flags, batch->pages, NULL);
