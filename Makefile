@@ -7,7 +7,7 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 KERNEL ?= 6.1
 IOMMU ?= intel
 
-release = $(shell cat $(KDIR)/include/config/kernel.release)
+release = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generated/utsrelease.h)
 installed = $(INSTALL_MOD_PATH)/lib/modules/$(release)/updates/vfio_iommu_type1.ko
 
 .PHONY: modules

@@ -20,7 +20,10 @@
 /* 6, and known by this name up to 7.1; later kernels only reserve the number. */
 #define TYPE1_NESTING_IOMMU 6
 
-/* Bits in the largest dirty bitmap: bitmap_set() counts them in an int. */
+/*
+ * Pages in the dirty bitmap of a mapping at most: bitmap_set() counts them in an
+ * int.  Rounded up to a word, the bitmap of a request may have one more.
+ */
 #define DIRTY_PAGES_MAX ((u64)INT_MAX)
 #define DIRTY_BITMAP_BYTES(npages) (ALIGN((u64)(npages), BITS_PER_TYPE(u64)) / BITS_PER_BYTE)
 
@@ -242,10 +245,10 @@ static int copy_bitmap(struct vfio_type1_container *container, struct vfio_dirty
 
 	if (copy_from_user(&bitmap, arg, sizeof(bitmap)))
 		return -EFAULT;
-	/* Any size is taken here; only the smallest page is served later. */
+	/* Any page size is taken here; only the smallest is served later. */
 	npages = bitmap.pgsize ? size >> __ffs64(bitmap.pgsize) : 0;
 	if (!npages || bitmap.size > DIRTY_BITMAP_BYTES(DIRTY_PAGES_MAX) ||
-	    bitmap.size < DIRTY_BITMAP_BYTES(npages) || npages > DIRTY_PAGES_MAX ||
+	    npages > DIRTY_PAGES_MAX + 1 || bitmap.size < DIRTY_BITMAP_BYTES(npages) ||
 	    !access_ok(bitmap.data, bitmap.size)) {
 		vfio_refuse(container,
 			    "dirty bitmap of 0x%llx bytes for 0x%llx bytes of IOVA in pages of 0x%llx: wrong size or address",

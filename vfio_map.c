@@ -99,6 +99,18 @@ static int map_charge(struct vfio_type1_container *container, struct vfio_dma *d
 	return ret;
 }
 
+/* Tell which page could not be pinned. */
+static void map_refuse_pin(struct vfio_type1_container *container, const struct vfio_dma *dma,
+			   unsigned long vaddr, int error)
+{
+	const char *prot = dma->prot & IOMMU_WRITE ? "writable" : "readable";
+
+	vfio_refuse(container,
+		    "MAP_DMA iova 0x%llx vaddr 0x%lx size 0x%llx: %s %s memory at vaddr 0x%lx: error %d",
+		    (u64)dma->iova, dma->vaddr, (u64)(dma->last - dma->iova) + 1,
+		    error == -EFAULT ? "no" : "could not pin", prot, vaddr, error);
+}
+
 /*
  * Map the open run into every domain.  On failure it is in none of them again,
  * or, if a domain would not let go of it, its pins are lost with it.
@@ -124,8 +136,8 @@ static int map_run(struct vfio_type1_container *container, struct vfio_dma *dma,
 
 undo:
 	vfio_refuse(container,
-		    "MAP_DMA iova 0x%llx: the IOMMU refused 0x%zx bytes at physical 0x%llx: error %d",
-		    iova, size, (u64)PFN_PHYS(run->pfn), ret);
+		    "MAP_DMA iova 0x%llx: the IOMMU refused a run of 0x%zx bytes: error %d", iova,
+		    size, ret);
 	list_for_each_entry_continue_reverse(domain, &container->domains, next) {
 		if (iommu_unmap(domain->domain, iova, size) < size) {
 			pr_err_ratelimited("IOMMU kept IOVA 0x%llx size 0x%zx; its pages stay pinned\n",
@@ -189,12 +201,7 @@ int vfio_map_fill(struct vfio_type1_container *container, struct vfio_dma *dma)
 			cond_resched();
 			ret = vfio_pin_fill(&batch, mm, vaddr, npages - page, dma->prot);
 			if (ret < 0) {
-				vfio_refuse(container,
-					    "MAP_DMA iova 0x%llx vaddr 0x%lx size 0x%llx: no %s memory at vaddr 0x%lx: error %d",
-					    (u64)dma->iova, dma->vaddr,
-					    (u64)(dma->last - dma->iova) + 1,
-					    dma->prot & IOMMU_WRITE ? "writable" : "readable",
-					    vaddr, ret);
+				map_refuse_pin(container, dma, vaddr, ret);
 				goto undo;
 			}
 			ret = map_charge(container, dma, page, &batch);
