@@ -34,6 +34,7 @@ struct vfio_type1_container *vfio_container_create(bool v2, bool nesting)
 
 	if (!container)
 		return ERR_PTR(-ENOMEM);
+	kref_init(&container->users);
 	init_rwsem(&container->lock);
 	INIT_LIST_HEAD(&container->domains);
 	INIT_LIST_HEAD(&container->emulated);
@@ -58,11 +59,31 @@ static void domain_free(struct vfio_domain *domain)
 	kfree(domain);
 }
 
+static void container_free(struct kref *users)
+{
+	struct vfio_type1_container *container =
+		container_of(users, struct vfio_type1_container, users);
+
+	vfio_iova_destroy(&container->iova);
+	kvfree(container->pin_pages);
+	kfree(container->window_runs);
+	kfree(container);
+}
+
+/**
+ * vfio_container_put() - let go of a container
+ * @container: the container, freed by its last user
+ */
+void vfio_container_put(struct vfio_type1_container *container)
+{
+	kref_put(&container->users, container_free);
+}
+
 /**
  * vfio_container_destroy() - remove all mappings, domains and groups
- * @container: a container that nobody uses any more; freed
+ * @container: the container; calls still under way find it empty and closed
  *
- * Context: may sleep.
+ * Context: may sleep; takes container->lock for writing.
  */
 void vfio_container_destroy(struct vfio_type1_container *container)
 {
@@ -70,9 +91,11 @@ void vfio_container_destroy(struct vfio_type1_container *container)
 	struct vfio_domain *domain, *next;
 
 	down_write(&container->lock);
+	container->closed = true;
 	vfio_unmap_all(container);
 	list_for_each_entry_safe(entry, next_entry, &container->emulated, next)
 		kfree(entry);
+	INIT_LIST_HEAD(&container->emulated);
 	list_for_each_entry_safe(domain, next, &container->domains, next) {
 		list_for_each_entry_safe(entry, next_entry, &domain->groups, next) {
 			iommu_detach_group(domain->domain, entry->group);
@@ -80,11 +103,9 @@ void vfio_container_destroy(struct vfio_type1_container *container)
 		}
 		domain_free(domain);
 	}
+	INIT_LIST_HEAD(&container->domains);
 	up_write(&container->lock);
-	vfio_iova_destroy(&container->iova);
-	kvfree(container->pin_pages);
-	kfree(container->window_runs);
-	kfree(container);
+	vfio_container_put(container);
 }
 
 /**
@@ -117,6 +138,7 @@ static int container_grow_tables(struct vfio_type1_container *container, u64 las
 {
 	u64 iova = last & PAGE_MASK;
 	struct vfio_domain *domain;
+	unsigned int bits;
 	int ret;
 
 	if (!vfio_iova_contains(&container->iova, iova, last) ||
@@ -128,10 +150,12 @@ static int container_grow_tables(struct vfio_type1_container *container, u64 las
 				IOMMU_READ | IOMMU_CACHE, GFP_KERNEL_ACCOUNT);
 		if (ret)
 			return ret;
-		iommu_unmap(domain->domain, iova, PAGE_SIZE);
+		if (iommu_unmap(domain->domain, iova, PAGE_SIZE) != PAGE_SIZE)
+			return -EIO;
 	}
 	/* Each level adds nine bits to the twelve of a page. */
-	container->table_last = last | (BIT_ULL(roundup(fls64(last) - 12, 9) + 12 - 1) - 1);
+	bits = roundup(fls64(last) - 12, 9) + 12;
+	container->table_last = bits < 64 ? BIT_ULL(bits) - 1 : U64_MAX;
 	return 0;
 }
 
@@ -140,25 +164,29 @@ static int container_grow_tables(struct vfio_type1_container *container, u64 las
  * @container: the container
  * @last: highest IOVA that will be mapped, not validated yet
  *
- * Where page tables must not grow while others walk them (see
- * VFIO_COMPAT_TABLE_GROWTH_RACES), they are made to reach @last first.
+ * AMD-Vi's v1 page table grows a level when an IOVA above its reach is mapped.
+ * Before "iommu/amd/pgtbl: Fix possible race while increase page table level"
+ * (6.17, and some releases of older series), a walk that runs at the same time
+ * may combine the old root with the new level.  So tables are made to reach @last
+ * while nobody else walks them.
  *
  * Context: may sleep; takes container->lock for reading, unless it fails.
- * Return: 0; -ENOMEM.
+ * Return: 0; -ENODEV if the container was closed; whatever iommu_map() says.
  */
 int vfio_container_lock_reach(struct vfio_type1_container *container, u64 last)
 {
 	int ret = 0;
 
 	down_read(&container->lock);
-	if (!VFIO_COMPAT_TABLE_GROWTH_RACES || last <= container->table_last)
-		return 0;
-	up_read(&container->lock);
-
-	down_write(&container->lock);
-	if (last > container->table_last)
-		ret = container_grow_tables(container, last);
-	downgrade_write(&container->lock);
+	if (last > container->table_last) {
+		up_read(&container->lock);
+		down_write(&container->lock);
+		if (last > container->table_last)
+			ret = container_grow_tables(container, last);
+		downgrade_write(&container->lock);
+	}
+	if (container->closed)
+		ret = -ENODEV;
 	if (ret)
 		up_read(&container->lock);
 	return ret;
@@ -403,6 +431,8 @@ static int replay_copy(struct vfio_type1_container *container, struct vfio_domai
 
 		if (!phys)
 			return -EIO;
+		if (fatal_signal_pending(current))
+			return -EINTR;
 		if (vfio_runs_known(&dma->runs))
 			npages = vfio_runs_end(&dma->runs, page, dma->mapped) - page;
 		else
@@ -432,9 +462,7 @@ static int container_add_domain(struct vfio_type1_container *container, struct v
 		list_add(&domain->next, &container->domains);
 	for (dma = vfio_dma_tree_first(&container->tree, 0, U64_MAX); dma && !ret;
 	     dma = vfio_dma_tree_next(dma)) {
-		if (fatal_signal_pending(current))
-			ret = -EINTR;
-		else if (first)
+		if (first)
 			ret = vfio_map_fill(container, dma);
 		else
 			ret = replay_copy(container, domain, dma);

@@ -26,9 +26,6 @@
 /* Words copied to user space at a time. */
 #define REPORT_WORDS	64
 
-/* As many pages as bitmap_set() can count. */
-#define DIRTY_PAGES_MAX	((unsigned long)INT_MAX)
-
 static unsigned long dirty_nbits(const struct vfio_type1_container *container,
 				 const struct vfio_dma *dma)
 {
@@ -47,7 +44,7 @@ int vfio_dirty_init(struct vfio_type1_container *container, struct vfio_dma *dma
 {
 	unsigned long nbits = dirty_nbits(container, dma);
 
-	if (nbits > DIRTY_PAGES_MAX)
+	if (nbits > VFIO_DIRTY_PAGES_MAX)
 		return -EINVAL;
 	dma->dirty = kvcalloc(BITS_TO_LONGS(nbits), sizeof(unsigned long), GFP_KERNEL_ACCOUNT);
 	return dma->dirty ? 0 : -ENOMEM;

@@ -83,7 +83,7 @@ struct vfio_dma *vfio_dma_tree_next(struct vfio_dma *dma)
  * @iova: first byte of the range
  * @last: last byte of the range
  *
- * Context: tree->lock held.
+ * Context: tree->lock held, or container->lock held for write.
  * Return: a mapping that is partly inside and partly outside, or NULL.
  */
 struct vfio_dma *vfio_dma_tree_bisected(struct vfio_dma_tree *tree, u64 iova, u64 last)
@@ -155,7 +155,8 @@ void vfio_dma_tree_settle(struct vfio_dma_tree *tree, struct vfio_dma *dma)
  * @tree: the set
  * @dma: mapping owned by the caller, without pages
  *
- * Call vfio_dma_tree_wake() once tree->lock is dropped.
+ * Call vfio_dma_tree_wake() once tree->lock is dropped, if anybody can have seen
+ * @dma unsettled.
  *
  * Context: tree->lock held.
  */

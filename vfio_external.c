@@ -11,7 +11,8 @@
  * Before a mapping goes away, the devices are told, and have to unpin.
  *
  * Who holds external_lock and finds a LIVE mapping may use it until the lock is
- * dropped: UNMAP passes through the lock before it empties a mapping.
+ * dropped: UNMAP passes through the lock before it empties a mapping.  Who finds
+ * any mapping may look for pins in it: mappings leave the tree under the lock.
  */
 
 #include <linux/kthread.h>
@@ -107,9 +108,13 @@ static int external_pin_page(struct vfio_type1_container *container, struct vfio
 		return 0;
 	}
 
+	/* The owner may have died; its memory must not go while we look at it. */
+	if (!mmget_not_zero(dma->owner.mm))
+		return -ENODEV;
 	pin = kzalloc(sizeof(*pin), GFP_KERNEL_ACCOUNT);
+	ret = -ENOMEM;
 	if (!pin)
-		return -ENOMEM;
+		goto put;
 	ret = vfio_pin_fill(&batch, dma->owner.mm, dma->vaddr + (iova - dma->iova), 1, dma->prot);
 	if (ret < 0)
 		goto free;
@@ -130,14 +135,18 @@ static int external_pin_page(struct vfio_type1_container *container, struct vfio
 	external_insert(dma, pin);
 	vfio_dirty_mark(container, dma, iova, PAGE_SIZE);
 	*result = pfn_to_page(run.pfn);
+	mmput(dma->owner.mm);
 	return 0;
 
 unpin:
-	vfio_refuse(container, "pin_pages iova 0x%llx: RLIMIT_MEMLOCK of %s[%d] exceeded", iova,
-		    dma->owner.task->comm, task_pid_nr(dma->owner.task));
+	if (ret == -ENOMEM)
+		vfio_refuse(container, "pin_pages iova 0x%llx: RLIMIT_MEMLOCK of %s[%d] exceeded",
+			    iova, dma->owner.task->comm, task_pid_nr(dma->owner.task));
 	vfio_unpin_run(&run);
 free:
 	kfree(pin);
+put:
+	mmput(dma->owner.mm);
 	return ret;
 }
 
@@ -161,14 +170,20 @@ static void external_unpin_page(struct vfio_type1_container *container, struct v
 	vfio_unpin_run(&run);
 }
 
-static struct vfio_dma *external_find_dma(struct vfio_type1_container *container, u64 iova)
+/* Undo the pinning of pages, of which some may not be pinned. */
+static void external_unpin_pages(struct vfio_type1_container *container, u64 iova, int npages)
 {
 	struct vfio_dma *dma;
 
-	spin_lock(&container->tree.lock);
-	dma = vfio_dma_tree_first(&container->tree, iova, iova);
-	spin_unlock(&container->tree.lock);
-	return dma;
+	lockdep_assert_held(&container->external_lock);
+	for (; npages > 0; npages--, iova += PAGE_SIZE) {
+		spin_lock(&container->tree.lock);
+		dma = vfio_dma_tree_first(&container->tree, iova, iova);
+		spin_unlock(&container->tree.lock);
+		if (WARN_ON_ONCE(!dma))
+			return;
+		external_unpin_page(container, dma, iova);
+	}
 }
 
 /*
@@ -198,7 +213,7 @@ static int external_get_dma(struct vfio_type1_container *container, u64 iova, in
 }
 
 /* Take both locks, unless user space is exchanging addresses. */
-static int external_lock(struct vfio_type1_container *container)
+static int external_enter(struct vfio_type1_container *container)
 {
 	down_read(&container->lock);
 	if (container->tree.vaddr_invalid) {
@@ -210,26 +225,35 @@ static int external_lock(struct vfio_type1_container *container)
 	return 0;
 }
 
-static void external_unlock(struct vfio_type1_container *container)
+static void external_leave(struct vfio_type1_container *container)
 {
 	mutex_unlock(&container->external_lock);
 	up_read(&container->lock);
 }
 
-/* Pin page @i of a request, and all pages before it stay pinned. */
-static int external_pin_one(struct vfio_type1_container *container, u64 iova, int prot,
-			    struct page **page, unsigned long *changes)
+/*
+ * Pin all pages, or none.  Return: 0, an errno, or 1 with @changes set if a
+ * mapping is being filled.
+ */
+static int external_pin_pages(struct vfio_type1_container *container, u64 iova, int npages,
+			      int prot, struct page **pages, unsigned long *changes)
 {
 	struct vfio_dma *dma;
-	int ret = external_get_dma(container, iova, prot, &dma, changes);
+	int i, ret;
 
-	if (ret)
-		return ret;
-	/* The owner may have died; its memory must not go while we look at it. */
-	if (!mmget_not_zero(dma->owner.mm))
-		return -ENODEV;
-	ret = external_pin_page(container, dma, iova, page);
-	mmput(dma->owner.mm);
+	for (i = 0; i < npages; i++) {
+		u64 at = iova + (u64)i * PAGE_SIZE;
+
+		ret = external_get_dma(container, at, prot, &dma, changes) ?:
+		      external_pin_page(container, dma, at, &pages[i]);
+		if (ret)
+			goto undo;
+	}
+	return 0;
+
+undo:
+	external_unpin_pages(container, iova, i);
+	memset(pages, 0, (i + 1) * sizeof(*pages));
 	return ret;
 }
 
@@ -256,8 +280,8 @@ int vfio_external_pin(struct vfio_type1_container *container, struct iommu_group
 	struct vfio_group_entry *entry;
 	struct vfio_domain *domain;
 	unsigned long changes;
-	int i, ret;
 	u64 last;
+	int ret;
 
 	if (!pages || npages <= 0)
 		return -EINVAL;
@@ -266,43 +290,29 @@ int vfio_external_pin(struct vfio_type1_container *container, struct iommu_group
 	if (check_add_overflow(iova, (u64)npages * PAGE_SIZE - 1, &last))
 		return -EOVERFLOW;
 
-	ret = external_lock(container);
-	if (ret)
-		return ret;
-	if (list_empty(&container->devices)) {
-		external_unlock(container);
-		return -EINVAL;
-	}
-	for (i = 0; i < npages; i++) {
-		u64 at = iova + (u64)i * PAGE_SIZE;
-
-		while ((ret = external_pin_one(container, at, prot, &pages[i], &changes)) > 0) {
-			external_unlock(container);
-			ret = vfio_dma_tree_wait(&container->tree, changes) ?:
-			      external_lock(container);
-			if (ret)
-				goto undo_unlocked;
-		}
+	for (;;) {
+		ret = external_enter(container);
 		if (ret)
-			goto undo;
+			return ret;
+		ret = -EINVAL;
+		if (!list_empty(&container->devices))
+			ret = external_pin_pages(container, iova, npages, prot, pages, &changes);
+		if (ret <= 0)
+			break;
+		/* Not with pins that a device which is told to unpin knows nothing of. */
+		external_leave(container);
+		ret = vfio_dma_tree_wait(&container->tree, changes);
+		if (ret)
+			return ret;
 	}
 
-	entry = vfio_container_find_group(container, group, &domain);
+	entry = ret ? NULL : vfio_container_find_group(container, group, &domain);
 	if (entry && !entry->pins_only) {
 		entry->pins_only = true;
 		container->dirty_groups--;
 	}
-	external_unlock(container);
-	return npages;
-
-undo:
-	external_unlock(container);
-undo_unlocked:
-	pages[i] = NULL;
-	vfio_external_unpin(container, iova, i);
-	while (i--)
-		pages[i] = NULL;
-	return ret;
+	external_leave(container);
+	return ret ?: npages;
 }
 
 /**
@@ -318,20 +328,12 @@ undo_unlocked:
  */
 void vfio_external_unpin(struct vfio_type1_container *container, u64 iova, int npages)
 {
-	struct vfio_dma *dma;
-	int i;
-
-	if (WARN_ON_ONCE(!container->v2))
+	if (WARN_ON_ONCE(!container->v2 || npages <= 0))
 		return;
 	down_read(&container->lock);
 	mutex_lock(&container->external_lock);
-	for (i = 0; i < npages; i++, iova += PAGE_SIZE) {
-		dma = external_find_dma(container, iova);
-		if (WARN_ON_ONCE(!dma))
-			break;
-		external_unpin_page(container, dma, iova);
-	}
-	external_unlock(container);
+	external_unpin_pages(container, iova, npages);
+	external_leave(container);
 }
 
 /* Copy within one mapping.  Return: bytes copied, or an errno. */
@@ -345,10 +347,12 @@ static ssize_t external_rw_one(struct vfio_type1_container *container, struct vf
 
 	if (dma->last - iova < count - 1)
 		count = dma->last - iova + 1;
-	if (!borrow && current->mm != mm)
-		return -EFAULT;
 	if (!mmget_not_zero(mm))
 		return -EPERM;
+	if (!borrow && current->mm != mm) {
+		mmput(mm);
+		return -EFAULT;
+	}
 	if (borrow)
 		kthread_use_mm(mm);
 	left = write ? copy_to_user(at, data, count) : copy_from_user(data, at, count);
@@ -386,20 +390,20 @@ int vfio_external_rw(struct vfio_type1_container *container, u64 iova, void *dat
 	ssize_t done;
 
 	while (count) {
-		done = external_lock(container);
+		done = external_enter(container);
 		if (done)
 			return done;
 		done = external_get_dma(container, iova, prot, &dma, &changes);
 		if (!done) {
 			done = external_rw_one(container, dma, iova, data, count, write);
-			external_unlock(container);
+			external_leave(container);
 			if (done < 0)
 				return done;
 			iova += done;
 			data += done;
 			count -= done;
 		} else {
-			external_unlock(container);
+			external_leave(container);
 			if (done > 0)
 				done = vfio_dma_tree_wait(&container->tree, changes);
 			if (done < 0)
@@ -452,42 +456,48 @@ static void external_leak(struct vfio_dma *dma)
 	dma->external = RB_ROOT;
 }
 
+/* Tell the devices of an unmap, with no lock that they may need. */
+static void external_tell(struct vfio_type1_container *container, const struct vfio_dma *dma)
+{
+	struct vfio_device *device;
+
+	up_read(&container->lock);
+	mutex_lock(&container->device_lock);
+	list_for_each_entry(device, &container->devices, iommu_entry)
+		device->ops->dma_unmap(device, dma->iova, dma->last - dma->iova + 1);
+	mutex_unlock(&container->device_lock);
+	down_read(&container->lock);
+}
+
 /**
- * vfio_external_evict() - have in-kernel users unpin a mapping
+ * vfio_external_evict() - have in-kernel users unpin mappings
  * @container: the container
- * @dma: mapping that the caller is unmapping
+ * @claimed: list of mappings by vfio_dma.claim that the caller is unmapping
  *
  * A device that does not unpin keeps its pages; it is a bug in its driver.
  *
  * Context: may sleep; container->lock held for reading.  Drops and takes it if
  * something is pinned, so what it protects may be different afterwards.
  */
-void vfio_external_evict(struct vfio_type1_container *container, struct vfio_dma *dma)
+void vfio_external_evict(struct vfio_type1_container *container, struct list_head *claimed)
 {
-	struct vfio_device *device;
+	struct vfio_dma *dma;
 	int round;
-	bool pinned;
 
-	if (list_empty(&container->emulated))
-		return;
-	for (round = 0; ; round++) {
-		mutex_lock(&container->external_lock);
-		pinned = !RB_EMPTY_ROOT(&dma->external);
-		if (pinned && WARN_ONCE(round == EVICT_ROUNDS,
-					"a device does not unpin IOVA 0x%llx when told to\n",
-					(u64)dma->iova)) {
-			external_leak(dma);
-			pinned = false;
+	/* From here on nobody pins more, or writes, in the claimed mappings. */
+	mutex_lock(&container->external_lock);
+	list_for_each_entry(dma, claimed, claim) {
+		for (round = 0; !RB_EMPTY_ROOT(&dma->external); round++) {
+			if (WARN_ONCE(round == EVICT_ROUNDS,
+				      "a device does not unpin IOVA 0x%llx when told to\n",
+				      (u64)dma->iova)) {
+				external_leak(dma);
+				break;
+			}
+			mutex_unlock(&container->external_lock);
+			external_tell(container, dma);
+			mutex_lock(&container->external_lock);
 		}
-		mutex_unlock(&container->external_lock);
-		if (!pinned)
-			return;
-
-		up_read(&container->lock);
-		mutex_lock(&container->device_lock);
-		list_for_each_entry(device, &container->devices, iommu_entry)
-			device->ops->dma_unmap(device, dma->iova, dma->last - dma->iova + 1);
-		mutex_unlock(&container->device_lock);
-		down_read(&container->lock);
 	}
+	mutex_unlock(&container->external_lock);
 }

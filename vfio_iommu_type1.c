@@ -20,11 +20,6 @@
 /* 6, and known by this name up to 7.1; later kernels only reserve the number. */
 #define TYPE1_NESTING_IOMMU 6
 
-/*
- * Pages in the dirty bitmap of a mapping at most: bitmap_set() counts them in an
- * int.  Rounded up to a word, the bitmap of a request may have one more.
- */
-#define DIRTY_PAGES_MAX ((u64)INT_MAX)
 #define DIRTY_BITMAP_BYTES(npages) (ALIGN((u64)(npages), BITS_PER_TYPE(u64)) / BITS_PER_BYTE)
 
 struct vfio_type1_params vfio_type1_params = {
@@ -43,7 +38,17 @@ module_param_named(dma_entry_limit, vfio_type1_params.dma_entry_limit, uint, 064
 MODULE_PARM_DESC(dma_entry_limit,
 		 "Maximum number of mappings of a container that is opened from now on (default 65535).");
 
-module_param_named(unmap_walk, vfio_type1_params.unmap_walk, uint, 0644);
+static int set_unmap_walk(const char *val, const struct kernel_param *param)
+{
+	return param_set_uint_minmax(val, param, VFIO_UNMAP_RUNS, VFIO_UNMAP_COARSE);
+}
+
+static const struct kernel_param_ops unmap_walk_ops = {
+	.set = set_unmap_walk,
+	.get = param_get_uint,
+};
+
+module_param_cb(unmap_walk, &unmap_walk_ops, &vfio_type1_params.unmap_walk, 0644);
 MODULE_PARM_DESC(unmap_walk,
 		 "For tests: how UNMAP finds contiguous memory: 0 by the run map (default), 1 by unmapping single pages, 2 by reading the IOMMU page by page.");
 
@@ -129,7 +134,7 @@ static int info_add_migration(struct vfio_type1_container *container, struct vfi
 		.header.id = VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION,
 		.header.version = 1,
 		.pgsize_bitmap = vfio_container_pgsize(container),
-		.max_dirty_bitmap_size = DIRTY_BITMAP_BYTES(DIRTY_PAGES_MAX),
+		.max_dirty_bitmap_size = DIRTY_BITMAP_BYTES(VFIO_DIRTY_PAGES_MAX),
 	};
 
 	return vfio_info_add_capability(caps, &cap.header, sizeof(cap));
@@ -153,7 +158,7 @@ static int info_add_iova_ranges(struct vfio_type1_container *container, struct v
 	struct vfio_info_cap_header *header;
 	unsigned int i;
 
-	/* Without a domain there is no range to name: all is valid. */
+	/* Without a domain so far there is no range to name: all is valid. */
 	if (!iova->nr)
 		return 0;
 	header = vfio_info_cap_add(caps, struct_size(cap, iova_ranges, iova->nr),
@@ -245,10 +250,13 @@ static int copy_bitmap(struct vfio_type1_container *container, struct vfio_dirty
 
 	if (copy_from_user(&bitmap, arg, sizeof(bitmap)))
 		return -EFAULT;
-	/* Any page size is taken here; only the smallest is served later. */
+	/*
+	 * Any page size is taken here; only the smallest is served later.
+	 * Rounded up to a word, a bitmap may have a page more than a mapping.
+	 */
 	npages = bitmap.pgsize ? size >> __ffs64(bitmap.pgsize) : 0;
-	if (!npages || bitmap.size > DIRTY_BITMAP_BYTES(DIRTY_PAGES_MAX) ||
-	    npages > DIRTY_PAGES_MAX + 1 || bitmap.size < DIRTY_BITMAP_BYTES(npages) ||
+	if (!npages || bitmap.size > DIRTY_BITMAP_BYTES(VFIO_DIRTY_PAGES_MAX) ||
+	    npages > VFIO_DIRTY_PAGES_MAX + 1 || bitmap.size < DIRTY_BITMAP_BYTES(npages) ||
 	    !access_ok(bitmap.data, bitmap.size)) {
 		vfio_refuse(container,
 			    "dirty bitmap of 0x%llx bytes for 0x%llx bytes of IOVA in pages of 0x%llx: wrong size or address",
@@ -361,14 +369,10 @@ static long dirty_pages(struct vfio_type1_container *container, void __user *arg
 	}
 }
 
-/* 32-bit callers have the same structures; the core has converted the pointer. */
-static long type1_ioctl(void *iommu_data, unsigned int cmd, unsigned long arg)
+static long container_ioctl(struct vfio_type1_container *container, unsigned int cmd,
+			    unsigned long arg)
 {
-	struct vfio_type1_container *container = iommu_data;
-
 	switch (cmd) {
-	case VFIO_CHECK_EXTENSION:
-		return check_extension(container, arg);
 	case VFIO_IOMMU_GET_INFO:
 		return get_info(container, (void __user *)arg);
 	case VFIO_IOMMU_MAP_DMA:
@@ -381,6 +385,23 @@ static long type1_ioctl(void *iommu_data, unsigned int cmd, unsigned long arg)
 		vfio_refuse(container, "unknown ioctl 0x%x", cmd);
 		return -ENOTTY;
 	}
+}
+
+/*
+ * 32-bit callers have the same structures; the core has converted the pointer.
+ * The core does not keep a container from being released while an ioctl sleeps.
+ */
+static long type1_ioctl(void *iommu_data, unsigned int cmd, unsigned long arg)
+{
+	struct vfio_type1_container *container = iommu_data;
+	long ret;
+
+	if (cmd == VFIO_CHECK_EXTENSION)
+		return check_extension(container, arg);
+	kref_get(&container->users);
+	ret = container_ioctl(container, cmd, arg);
+	vfio_container_put(container);
+	return ret;
 }
 
 static const struct vfio_iommu_driver_ops type1_ops = {

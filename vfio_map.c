@@ -39,7 +39,7 @@ static void map_batch_init(struct vfio_type1_container *container, struct vfio_p
 
 		if (!pages)
 			pages = kvmalloc_array(VFIO_PIN_BATCH_MAX, sizeof(*pages),
-					       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+					       VFIO_GFP_OPTIONAL);
 		if (pages) {
 			batch->pages = pages;
 			batch->capacity = VFIO_PIN_BATCH_MAX;
@@ -55,7 +55,7 @@ static void map_batch_fini(struct vfio_type1_container *container, struct vfio_p
 		kvfree(batch->pages);
 }
 
-/* Pages of a mapping that in-kernel users have pinned. */
+/* RAM pages of a mapping that in-kernel users have pinned, and so are charged already. */
 static unsigned long map_count_external(const struct vfio_dma *dma, unsigned long page,
 					unsigned long npages)
 {
@@ -64,27 +64,42 @@ static unsigned long map_count_external(const struct vfio_dma *dma, unsigned lon
 	return vfio_external_count(dma, dma->iova + ((u64)page << PAGE_SHIFT), npages);
 }
 
+/* Pages of a batch, which starts at page @page of the mapping, that have to be charged. */
+static unsigned long map_count_ram(const struct vfio_dma *dma, unsigned long page,
+				   const struct vfio_pin_batch *batch)
+{
+	unsigned long i, ram = 0;
+
+	for (i = 0; i < batch->size; i++)
+		ram += !PageReserved(batch->pages[i]) && !map_count_external(dma, page + i, 1);
+	return ram;
+}
+
+/**
+ * struct map_charge - what was charged for a batch
+ * @charged: pages charged
+ * @ram: pages of it that turned out to be due
+ */
+struct map_charge {
+	unsigned long charged;
+	unsigned long ram;
+};
+
 /*
  * Charge a batch before any of it is mapped: as if all of it was RAM, which is
- * quick, and page by page only if that is too much.  What in-kernel users have
- * pinned is charged already.
+ * quick, and page by page only if that is too much.
  */
 static int map_charge(struct vfio_type1_container *container, struct vfio_dma *dma,
-		      unsigned long page, const struct vfio_pin_batch *batch)
+		      struct map_charge *charge, unsigned long page,
+		      const struct vfio_pin_batch *batch)
 {
-	unsigned long charged = map_count_external(dma, page, batch->size);
 	unsigned long npages = batch->pfnmap ? 0 : batch->size;
-	int ret;
+	int ret = vfio_account_charge(&dma->owner, npages);
 
-	npages -= min(npages, charged);
-	ret = vfio_account_charge(&dma->owner, npages);
 	if (ret == -ENOMEM) {
-		unsigned long ram = vfio_pin_ram(batch);
-
-		ram -= min(ram, charged);
-		if (ram < npages)
-			ret = vfio_account_charge(&dma->owner, ram);
-		npages = ram;
+		npages = map_count_ram(dma, page, batch);
+		if (npages < batch->size)
+			ret = vfio_account_charge(&dma->owner, npages);
 	}
 	if (ret == -ENOMEM)
 		vfio_refuse(container,
@@ -94,9 +109,20 @@ static int map_charge(struct vfio_type1_container *container, struct vfio_dma *d
 			    npages << (PAGE_SHIFT - 10),
 			    (unsigned long)batch->size << (PAGE_SHIFT - 10),
 			    task_rlimit(dma->owner.task, RLIMIT_MEMLOCK) >> 10);
-	if (!ret)
-		dma->locked_vm += npages;
-	return ret;
+	if (ret)
+		return ret;
+	dma->locked_vm += npages;
+	charge->charged = npages;
+	charge->ram = 0;
+	return 0;
+}
+
+/* All of a batch was looked at: give back what was charged only for speed. */
+static void map_charge_settle(struct vfio_dma *dma, struct map_charge *charge)
+{
+	vfio_account_refund(&dma->owner, charge->charged - charge->ram);
+	dma->locked_vm -= charge->charged - charge->ram;
+	charge->charged = charge->ram;
 }
 
 /* Tell which page could not be pinned. */
@@ -181,10 +207,11 @@ static bool map_run_goes_on(const struct vfio_dma *dma, const struct vfio_run *r
 int vfio_map_fill(struct vfio_type1_container *container, struct vfio_dma *dma)
 {
 	struct page *onstack[VFIO_PIN_BATCH_ONSTACK];
-	unsigned long page, npages = vfio_dma_npages(dma), ram = dma->locked_vm;
+	unsigned long page, npages = vfio_dma_npages(dma);
 	struct mm_struct *mm = dma->owner.mm;
 	struct vfio_pin_batch batch;
 	struct vfio_run run = {}, next;
+	struct map_charge charge = {};
 	bool run_ram = false, next_ram;
 	int ret = 0;
 
@@ -199,18 +226,19 @@ int vfio_map_fill(struct vfio_type1_container *container, struct vfio_dma *dma)
 			unsigned long vaddr = dma->vaddr + (page << PAGE_SHIFT);
 
 			cond_resched();
+			map_charge_settle(dma, &charge);
 			ret = vfio_pin_fill(&batch, mm, vaddr, npages - page, dma->prot);
 			if (ret < 0) {
 				map_refuse_pin(container, dma, vaddr, ret);
 				goto undo;
 			}
-			ret = map_charge(container, dma, page, &batch);
+			ret = map_charge(container, dma, &charge, page, &batch);
 			if (ret)
 				goto undo;
 		}
 		next_ram = vfio_pin_take(&batch, &next, map_run_limit(dma, page), dma->prot);
 		if (next_ram)
-			ram += next.npages - map_count_external(dma, page, next.npages);
+			charge.ram += next.npages - map_count_external(dma, page, next.npages);
 		if (map_run_goes_on(dma, &run, run_ram, &next, next_ram)) {
 			run.npages += next.npages;
 			continue;
@@ -227,16 +255,13 @@ int vfio_map_fill(struct vfio_type1_container *container, struct vfio_dma *dma)
 	if (ret)
 		goto undo;
 
-	/* Reserved pages among the RAM were charged only for speed. */
-	vfio_account_refund(&dma->owner, dma->locked_vm - ram);
-	dma->locked_vm = ram;
+	map_charge_settle(dma, &charge);
 	goto out;
 
 undo:
 	vfio_pin_drop(&batch, dma->prot);
 	vfio_unpin_run(&run);
 	vfio_unmap_empty(container, dma);
-	vfio_runs_free(&dma->runs);
 out:
 	map_batch_fini(container, &batch, onstack);
 	if (mm != current->mm)
@@ -248,13 +273,11 @@ out:
 static int map_check(struct vfio_type1_container *container, u64 iova, u64 vaddr, u64 size,
 		     int prot, bool set_vaddr)
 {
-	u64 last = iova + size - 1, vaddr_last = vaddr + size - 1;
-
 	if (!size) {
 		vfio_refuse(container, "MAP_DMA iova 0x%llx vaddr 0x%llx: zero size", iova, vaddr);
 		return -EINVAL;
 	}
-	if (last < iova || vaddr_last < vaddr || vaddr_last != (unsigned long)vaddr_last) {
+	if (iova + size - 1 < iova || vaddr + size - 1 < vaddr) {
 		vfio_refuse(container,
 			    "MAP_DMA iova 0x%llx vaddr 0x%llx size 0x%llx: wraps around the end of the address space",
 			    iova, vaddr, size);
@@ -354,12 +377,18 @@ static int map_complete(struct vfio_type1_container *container, struct vfio_dma 
 		ret = vfio_dirty_init(container, dma);
 	if (!ret && vfio_container_has_iommu(container))
 		ret = vfio_map_fill(container, dma);
-	spin_lock(&tree->lock);
-	if (ret)
+	if (ret) {
+		/* Who looks for a mapping in order to unpin from it holds this lock. */
+		mutex_lock(&container->external_lock);
+		spin_lock(&tree->lock);
 		vfio_dma_tree_remove(tree, dma);
-	else
+		spin_unlock(&tree->lock);
+		mutex_unlock(&container->external_lock);
+	} else {
+		spin_lock(&tree->lock);
 		vfio_dma_tree_settle(tree, dma);
-	spin_unlock(&tree->lock);
+		spin_unlock(&tree->lock);
+	}
 	vfio_dma_tree_wake(tree);
 	return ret;
 }

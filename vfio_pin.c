@@ -81,6 +81,8 @@ static int pfnmap_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsig
 		else
 			ret = pfnmap_lookup(vma, vaddr, write, true, &batch->pfn);
 	} while (ret == -EAGAIN && !fatal_signal_pending(current));
+	if (ret == -EAGAIN)
+		ret = -EINTR;
 	if (ret)
 		goto unlock;
 
@@ -143,23 +145,6 @@ int vfio_pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned l
 		return got;
 	}
 	return pfnmap_fill(batch, mm, vaddr, npages, prot & IOMMU_WRITE, got ?: -EFAULT);
-}
-
-/**
- * vfio_pin_ram() - how many pages of a batch are RAM
- * @batch: a batch with nothing taken yet
- *
- * Return: pages that count as locked memory.
- */
-unsigned long vfio_pin_ram(const struct vfio_pin_batch *batch)
-{
-	unsigned long i, ram = 0;
-
-	if (batch->pfnmap)
-		return 0;
-	for (i = 0; i < batch->size; i++)
-		ram += !PageReserved(batch->pages[i]);
-	return ram;
 }
 
 /* How many of the pages from @pages[0] on are one run; @npages at most. */

@@ -22,9 +22,7 @@
 
 static unsigned long *runs_alloc(unsigned long npages)
 {
-	/* __GFP_NOWARN: this may be larger than the allocator can serve. */
-	return kvcalloc(BITS_TO_LONGS(npages), sizeof(unsigned long),
-			GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	return kvcalloc(BITS_TO_LONGS(npages), sizeof(unsigned long), VFIO_GFP_OPTIONAL);
 }
 
 /**

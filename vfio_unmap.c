@@ -23,6 +23,8 @@
 
 #include "vfio_type1.h"
 
+/* Runs end at multiples of this, so that a mapping may be cut there. */
+#define UNMAP_ALIGN		SZ_1G
 /* Runs of a window that needs no allocated memory. */
 #define WINDOW_ONSTACK		16
 /*
@@ -146,6 +148,24 @@ static enum vfio_unmap_walk unmap_walk(const struct vfio_dma *dma,
 	return primary->fgsp ? VFIO_UNMAP_FGSP : VFIO_UNMAP_COARSE;
 }
 
+/* Unmap and sync a mapping, without looking at its runs.  Return: whether it is gone. */
+static bool unmap_blind(struct iommu_domain *domain, const struct vfio_dma *dma)
+{
+	u64 iova = dma->iova, left = (u64)dma->mapped << PAGE_SHIFT;
+	size_t size;
+	bool gone = true;
+
+	for (; left; left -= size, iova += size) {
+		size = min_t(u64, left, UNMAP_ALIGN - (iova & (UNMAP_ALIGN - 1)));
+		if (iommu_unmap(domain, iova, size) < size) {
+			unmap_complain(iova, size);
+			gone = false;
+		}
+		cond_resched();
+	}
+	return gone;
+}
+
 /*
  * Take a mapping out of every domain but the primary.  Return: whether all of
  * them let go.
@@ -153,16 +173,10 @@ static enum vfio_unmap_walk unmap_walk(const struct vfio_dma *dma,
 static bool unmap_others(struct vfio_type1_container *container, const struct vfio_dma *dma)
 {
 	struct vfio_domain *domain = vfio_container_primary(container);
-	size_t size = (size_t)dma->mapped << PAGE_SHIFT;
 	bool gone = true;
 
-	list_for_each_entry_continue(domain, &container->domains, next) {
-		if (iommu_unmap(domain->domain, dma->iova, size) < size) {
-			unmap_complain(dma->iova, size);
-			gone = false;
-		}
-		cond_resched();
-	}
+	list_for_each_entry_continue(domain, &container->domains, next)
+		gone &= unmap_blind(domain->domain, dma);
 	return gone;
 }
 
@@ -234,7 +248,7 @@ static void window_begin(struct vfio_type1_container *container, struct vfio_win
 		spare = xchg(&container->window_runs, NULL);
 		if (!spare)
 			spare = kmalloc_array(VFIO_WINDOW_RUNS, sizeof(*spare),
-					      GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+					      VFIO_GFP_OPTIONAL);
 	}
 	if (spare) {
 		w->runs = spare;
@@ -258,13 +272,14 @@ static void window_empty(struct vfio_type1_container *container, struct vfio_win
 		window_add_mapping(container, w, dma);
 	} else if (dma->mapped) {
 		window_close_span(w);
-		iommu_unmap(w->domain, dma->iova, (size_t)dma->mapped << PAGE_SHIFT);
+		unmap_blind(w->domain, dma);
 	}
 	external = vfio_external_count(dma, dma->iova, vfio_dma_npages(dma));
 	external = min(external, dma->locked_vm);
 	w->refund += dma->locked_vm - external;
 	dma->locked_vm = external;
 	dma->mapped = 0;
+	vfio_runs_free(&dma->runs);
 }
 
 static void window_end(struct vfio_type1_container *container, struct vfio_window *w)
@@ -314,14 +329,13 @@ void vfio_unmap_empty_all(struct vfio_type1_container *container)
 }
 
 /**
- * vfio_dma_free() - free a mapping that is in no tree and has no pages
+ * vfio_dma_free() - free a mapping that is in no tree and was emptied
  * @dma: the mapping
  */
 void vfio_dma_free(struct vfio_dma *dma)
 {
 	/* Their devices were closed, or told to unpin. */
 	WARN_ON_ONCE(!RB_EMPTY_ROOT(&dma->external));
-	vfio_runs_free(&dma->runs);
 	kvfree(dma->dirty);
 	vfio_owner_put(&dma->owner);
 	kfree(dma);
@@ -341,10 +355,13 @@ static u64 unmap_claimed(struct vfio_type1_container *container, struct list_hea
 		window_empty(container, &w, dma);
 	window_end(container, &w);
 
+	/* Who looks for a mapping in order to unpin from it holds this lock. */
+	mutex_lock(&container->external_lock);
 	spin_lock(&tree->lock);
 	list_for_each_entry(dma, claimed, claim)
 		vfio_dma_tree_remove(tree, dma);
 	spin_unlock(&tree->lock);
+	mutex_unlock(&container->external_lock);
 	vfio_dma_tree_wake(tree);
 
 	list_for_each_entry_safe(dma, next, claimed, claim) {
@@ -357,12 +374,12 @@ static u64 unmap_claimed(struct vfio_type1_container *container, struct list_hea
 
 /**
  * struct vfio_unmap - an UNMAP under way
+ * @base: first byte of the range
  * @iova: first byte that was not looked at yet
  * @last: last byte
  * @v1: take a mapping whose first byte is in the range, and none after one that
  *	the range starts inside of; else take mappings that lie inside the range
  * @dirty: where to report dirty pages, or NULL
- * @base: first byte of the range
  * @changes: tree->changes when an unsettled mapping was met
  * @claimed: mappings owned by this UNMAP
  */
@@ -500,8 +517,7 @@ static int unmap_prepare(struct vfio_type1_container *container, struct vfio_unm
 	struct vfio_dma *dma, *next;
 	int ret = 0;
 
-	list_for_each_entry(dma, &u->claimed, claim)
-		vfio_external_evict(container, dma);
+	vfio_external_evict(container, &u->claimed);
 	if (!u->dirty)
 		return 0;
 

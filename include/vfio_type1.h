@@ -54,6 +54,7 @@
 #define _VFIO_TYPE1_H
 
 #include <linux/iommu.h>
+#include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
@@ -155,8 +156,7 @@ struct vfio_iova_span {
  * @capacity: how many fit
  * @ranges: the ranges
  *
- * A container without IOMMU domains has no set at all, a NULL pointer, and any
- * IOVA is valid.
+ * In a container that never had a domain the set is empty, and any IOVA is valid.
  */
 struct vfio_iova_set {
 	unsigned int nr;
@@ -211,7 +211,8 @@ struct vfio_owner {
  *	container->lock for write
  * @external: struct vfio_external_pin by IOVA; container->external_lock
  * @dirty: one bit per page of container->dirty_shift, while dirty tracking is
- *	on; allocated and freed like @runs, bits: container->external_lock
+ *	on; allocated and freed like @runs.  Bits: container->external_lock, or
+ *	the owner, once it has passed through that lock
  */
 struct vfio_dma {
 	struct rb_node node;
@@ -289,6 +290,8 @@ void vfio_account_refund(const struct vfio_owner *owner, unsigned long npages);
 #define VFIO_PIN_BATCH_MAX	2048
 /* A mapping of up to this many pages is pinned without allocating anything. */
 #define VFIO_PIN_BATCH_ONSTACK	32
+/* For memory that is nice to have: rather go without than have anybody killed. */
+#define VFIO_GFP_OPTIONAL	(GFP_KERNEL_ACCOUNT | __GFP_NOWARN | __GFP_NORETRY)
 
 /**
  * struct vfio_run - physically contiguous pages of one kind
@@ -323,7 +326,6 @@ struct vfio_pin_batch {
 bool vfio_pfn_is_reserved(unsigned long pfn);
 int vfio_pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned long vaddr,
 		  unsigned long npages, int prot);
-unsigned long vfio_pin_ram(const struct vfio_pin_batch *batch);
 unsigned long vfio_pin_take(struct vfio_pin_batch *batch, struct vfio_run *run,
 			    unsigned long max, int prot);
 void vfio_pin_drop(struct vfio_pin_batch *batch, int prot);
@@ -363,16 +365,19 @@ struct vfio_domain {
 
 /**
  * struct vfio_type1_container - one open container that uses this backend
+ * @users: the VFIO core, and each call that is under way
+ * @closed: destroyed, waiting for @users; @lock
  * @lock: see the top of this file
  * @domains: struct vfio_domain, the primary first; @lock
  * @emulated: struct vfio_group_entry of groups without an IOMMU (mdev); @lock
  * @external_lock: see the top of this file
  * @device_lock: see the top of this file
- * @devices: struct vfio_device by iommu_entry; @device_lock
+ * @devices: struct vfio_device by iommu_entry; @device_lock, but for a device
+ *	that looks whether it is registered itself
  * @iova: valid ranges, meaningful while there is a domain; @lock
  * @pgsize_bitmap: page sizes that all domains have; @lock
  * @table_last: highest IOVA that page tables reach without growing; @lock, see
- *	vfio_container_reach()
+ *	vfio_container_lock_reach()
  * @dirty_tracking: each mapping has a dirty bitmap; @lock
  * @dirty_shift: page size that a bit of them stands for; @lock
  * @dirty_groups: groups without vfio_group_entry.pins_only; @lock and
@@ -387,6 +392,8 @@ struct vfio_domain {
  * @nesting: VFIO_TYPE1_NESTING_IOMMU, constant
  */
 struct vfio_type1_container {
+	struct kref users;
+	bool closed;
 	struct rw_semaphore lock;
 	struct list_head domains;
 	struct list_head emulated;
@@ -422,6 +429,7 @@ do {											\
 
 struct vfio_type1_container *vfio_container_create(bool v2, bool nesting);
 void vfio_container_destroy(struct vfio_type1_container *container);
+void vfio_container_put(struct vfio_type1_container *container);
 int vfio_container_attach(struct vfio_type1_container *container, struct iommu_group *group);
 int vfio_container_attach_emulated(struct vfio_type1_container *container,
 				   struct iommu_group *group);
@@ -525,10 +533,13 @@ int vfio_external_rw(struct vfio_type1_container *container, u64 iova, void *dat
 void vfio_external_register(struct vfio_type1_container *container, struct vfio_device *device);
 void vfio_external_unregister(struct vfio_type1_container *container,
 			      struct vfio_device *device);
-void vfio_external_evict(struct vfio_type1_container *container, struct vfio_dma *dma);
+void vfio_external_evict(struct vfio_type1_container *container, struct list_head *claimed);
 unsigned long vfio_external_count(const struct vfio_dma *dma, u64 iova, unsigned long npages);
 
 /* ---- dirty bitmaps (vfio_dirty.c) ---- */
+
+/* Pages in a mapping's bitmap at most: bitmap_set() counts them in an int. */
+#define VFIO_DIRTY_PAGES_MAX	((u64)INT_MAX)
 
 int vfio_dirty_start(struct vfio_type1_container *container);
 void vfio_dirty_stop(struct vfio_type1_container *container);

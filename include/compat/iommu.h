@@ -60,12 +60,4 @@ static inline bool vfio_compat_group_has_isolated_msi(struct iommu_group *group)
 #define iommu_group_has_isolated_msi vfio_compat_group_has_isolated_msi
 #endif
 
-/*
- * AMD-Vi's v1 page table grows a level when an IOVA above its reach is mapped.
- * Until 6.12's seqcount in increase_address_space(), a walk that runs at the
- * same time may combine the old root with the new level: on older kernels the
- * table has to be grown while nothing else walks it.
- */
-#define VFIO_COMPAT_TABLE_GROWTH_RACES (LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0))
-
 #endif /* _VFIO_TYPE1_COMPAT_IOMMU_H */
