@@ -1,0 +1,530 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the cmocka programs share; testlib.h says what it does.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <regex.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <linux/capability.h>
+#include <linux/memfd.h>
+
+#include "testlib.h"
+
+#define PARAMETERS	"/sys/module/vfio_iommu_type1/parameters/"
+#define NOBODY		65534
+
+/* ---- The state of a test ---- */
+
+static char step[128];
+
+void at_step(const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(step, sizeof(step), fmt, args);
+	va_end(args);
+}
+
+int test_setup_closed(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	unsigned int i;
+
+	assert_non_null(f);
+	f->container = -1;
+	at_step("start");
+	for (i = 0; i < ARRAY_SIZE(f->pci); i++) {
+		assert_ok(vu_pci_find(&f->pci[i], VU_EDU_VENDOR, VU_EDU_DEVICE, i));
+		assert_ok(vu_pci_bind(&f->pci[i]));
+	}
+	f->locked_kib = vu_locked_kib();
+	f->pinned = vu_foll_pinned();
+	assert_true(f->locked_kib >= 0 && f->pinned >= 0);
+	*state = f;
+	return 0;
+}
+
+void fixture_open_container(struct fixture *f)
+{
+	f->container = vu_container_open();
+	assert_true(f->container >= 0);
+}
+
+void fixture_close_container(struct fixture *f)
+{
+	close(f->container);
+	f->container = -1;
+}
+
+void fixture_attach(struct fixture *f, unsigned int nth)
+{
+	assert_ok(vu_group_open(&f->pci[nth]));
+	assert_ok(vu_group_attach(&f->pci[nth], f->container));
+}
+
+void fixture_open_device(struct fixture *f, unsigned int nth)
+{
+	assert_ok(vu_device_open(&f->pci[nth]));
+	assert_ok(vu_edu_open(&f->edu[nth], &f->pci[nth]));
+}
+
+void fixture_close_device(struct fixture *f, unsigned int nth)
+{
+	if (f->edu[nth].regs)
+		vu_edu_close(&f->edu[nth]);
+	vu_pci_close(&f->pci[nth]);
+}
+
+void fixture_close(struct fixture *f)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(f->pci); i++)
+		fixture_close_device(f, i);
+	if (f->container >= 0)
+		fixture_close_container(f);
+}
+
+static int setup_container(void **state, int type)
+{
+	struct fixture *f;
+
+	test_setup_closed(state);
+	f = *state;
+	fixture_open_container(f);
+	fixture_attach(f, 0);
+	assert_ok(vu_set_iommu(f->container, type));
+	fixture_open_device(f, 0);
+	return 0;
+}
+
+int test_setup_v1(void **state)
+{
+	return setup_container(state, VFIO_TYPE1_IOMMU);
+}
+
+int test_setup_v2(void **state)
+{
+	return setup_container(state, VFIO_TYPE1v2_IOMMU);
+}
+
+int test_setup_two(void **state)
+{
+	setup_container(state, VFIO_TYPE1v2_IOMMU);
+	fixture_attach(*state, 1);
+	fixture_open_device(*state, 1);
+	return 0;
+}
+
+int test_teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	fixture_close(f);
+	assert_nothing_held(f);
+	free(f);
+	return 0;
+}
+
+void assert_charged(const struct fixture *f, size_t npages)
+{
+	long kib = vu_locked_kib() - f->locked_kib;
+
+	if (kib != KIB(npages))
+		fail_msg("at %s: %ld KiB are charged, want %ld", step, kib, KIB(npages));
+}
+
+void assert_pinned(const struct fixture *f, size_t npages)
+{
+	long pinned = vu_foll_pinned() - f->pinned;
+
+	if (pinned != (long)npages)
+		fail_msg("at %s: %ld pages are pinned, want %zu", step, pinned, npages);
+}
+
+void assert_nothing_held(const struct fixture *f)
+{
+	assert_charged(f, 0);
+	assert_pinned(f, 0);
+}
+
+/* ---- Assertions ---- */
+
+void assert_ret_at(const char *what, int ret, int want, const char *file, int line)
+{
+	if (ret == want)
+		return;
+	print_error("at %s: %s: %d (%s), want %d (%s)\n", step, what, ret, strerror(-ret), want,
+		    strerror(-want));
+	_fail(file, line);
+}
+
+void assert_unmaps_at(int container, __u64 iova, __u64 size, __u32 flags, __u64 want,
+		      const char *file, int line)
+{
+	__u64 unmapped = 0;
+	int ret = vu_unmap(container, iova, size, flags, &unmapped);
+
+	if (!ret && unmapped == want)
+		return;
+	print_error("at %s: unmap of %#llx+%#llx: %d (%s), %#llx bytes, want 0 and %#llx\n", step,
+		    iova, size, ret, strerror(-ret), unmapped, want);
+	_fail(file, line);
+}
+
+static uint64_t pattern_word(unsigned int seed, size_t i)
+{
+	return (((uint64_t)seed << 32) + i) * 0x9e3779b97f4a7c15ULL;
+}
+
+void pattern_fill(void *mem, size_t len, unsigned int seed)
+{
+	uint64_t *words = mem;
+	size_t i;
+
+	for (i = 0; i < len / sizeof(*words); i++)
+		words[i] = pattern_word(seed, i);
+}
+
+bool pattern_matches(const void *mem, size_t len, unsigned int seed)
+{
+	const uint64_t *words = mem;
+	size_t i;
+
+	for (i = 0; i < len / sizeof(*words); i++) {
+		if (words[i] != pattern_word(seed, i))
+			return false;
+	}
+	return true;
+}
+
+unsigned int pattern_new_seed(void)
+{
+	static unsigned int seed = 1;
+
+	return seed++;
+}
+
+void assert_dma_reaches(const struct fixture *f, unsigned int nth, void *mem, __u64 iova)
+{
+	const size_t len = VU_PAGE / 4;
+	unsigned int i, seed[4];
+	char *page = mem;
+
+	for (i = 0; i < ARRAY_SIZE(seed); i++) {
+		seed[i] = pattern_new_seed();
+		pattern_fill(page + i * len, len, seed[i]);
+	}
+	assert_ok(vu_edu_copy(&f->edu[nth], iova + 2 * len, iova, len));
+	seed[2] = seed[0];
+	for (i = 0; i < ARRAY_SIZE(seed); i++) {
+		if (!pattern_matches(page + i * len, len, seed[i]))
+			fail_msg("at %s: edu %u at iova %#llx: quarter %u of the page is wrong",
+				 step, nth, iova, i);
+	}
+}
+
+void assert_dma_blocked(const struct fixture *f, unsigned int nth, void *mem, __u64 iova)
+{
+	unsigned int seed = pattern_new_seed();
+
+	pattern_fill(mem, VU_PAGE, seed);
+	assert_ok(vu_edu_store(&f->edu[nth], iova, VU_PAGE / 4));
+	if (!pattern_matches(mem, VU_PAGE, seed))
+		fail_msg("at %s: edu %u wrote through %#llx, where it must not", step, nth, iova);
+}
+
+/* ---- Memory ---- */
+
+static void *mem_backed(enum vu_backing backing, size_t size)
+{
+	void *mem = vu_alloc(backing, size);
+
+	if (!mem)
+		fail_msg("no memory of kind %d: %s", backing, strerror(errno));
+	return mem;
+}
+
+static void write_number(const char *path, unsigned int val)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	assert_true(fprintf(f, "%u", val) > 0);
+	assert_int_equal(fclose(f), 0);
+}
+
+static void *mem_mmap(size_t size, int prot, int flags, int fd)
+{
+	void *mem = mmap(NULL, size, prot, flags, fd, 0);
+
+	if (mem == MAP_FAILED)
+		fail_msg("mmap: %s", strerror(errno));
+	return mem;
+}
+
+/* The file's only user is the mapping that it returns. */
+static void *mem_fd(int fd, size_t size)
+{
+	void *mem;
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, size), 0);
+	mem = mem_mmap(size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd);
+	close(fd);
+	return mem;
+}
+
+void *mem_scattered(size_t size)
+{
+	return mem_backed(VU_SCATTERED, size);
+}
+
+void *mem_sequential(size_t size)
+{
+	char *mem = mem_mmap(size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	assert_int_equal(madvise(mem, size, MADV_NOHUGEPAGE), 0);
+	assert_int_equal(madvise(mem, size, MADV_POPULATE_WRITE), 0);
+	return mem;
+}
+
+void *mem_pages(size_t npages)
+{
+	return mem_sequential(npages * VU_PAGE);
+}
+
+void *mem_thp(size_t size)
+{
+	return mem_backed(VU_THP, size);
+}
+
+void *mem_hugetlb(size_t size)
+{
+	return mem_backed(VU_HUGETLB, size);
+}
+
+void *mem_hugetlb_shared(size_t size)
+{
+	return mem_fd(memfd_create("test", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB), size);
+}
+
+void *mem_memfd(size_t size)
+{
+	return mem_fd(memfd_create("test", MFD_CLOEXEC), size);
+}
+
+void *mem_file(size_t size)
+{
+	char path[] = "/tmp/test.XXXXXX";
+	int fd = mkstemp(path);
+
+	unlink(path);
+	return mem_fd(fd, size);
+}
+
+void *mem_reserve(size_t size)
+{
+	return mem_mmap(size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+}
+
+const struct backing backings[NBACKINGS] = {
+	{ "scattered 4K", mem_scattered },
+	{ "sequential 4K", mem_sequential },
+	{ "transparent huge pages", mem_thp },
+	{ "2M hugetlb", mem_hugetlb },
+	{ "2M hugetlb, shared", mem_hugetlb_shared },
+	{ "memfd", mem_memfd },
+	{ "file", mem_file },
+};
+
+/* ---- GET_INFO ---- */
+
+void info_get(int container, struct info *info)
+{
+	const struct vfio_info_cap_header *cap;
+	__u32 offset;
+
+	memset(info, 0, sizeof(*info));
+	info->head.argsz = sizeof(info->raw);
+	assert_int_equal(ioctl(container, VFIO_IOMMU_GET_INFO, info->raw), 0);
+	assert_int_equal(info->head.flags, VFIO_IOMMU_INFO_PGSIZES | VFIO_IOMMU_INFO_CAPS);
+	for (offset = info->head.cap_offset; offset; offset = cap->next) {
+		assert_true(offset >= sizeof(info->head) && offset < sizeof(info->raw));
+		assert_true(info->ncaps < ARRAY_SIZE(info->cap_id));
+		cap = (const void *)(info->raw + offset);
+		info->cap_id[info->ncaps++] = cap->id;
+		assert_int_equal(cap->version, 1);
+		switch (cap->id) {
+		case VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION:
+			info->migration = (const void *)cap;
+			info->end = offset + sizeof(*info->migration);
+			break;
+		case VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL:
+			info->dma_avail = (const void *)cap;
+			info->end = offset + sizeof(*info->dma_avail);
+			break;
+		case VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE:
+			info->iova = (const void *)cap;
+			info->end = offset + sizeof(*info->iova) +
+				    info->iova->nr_iovas * sizeof(info->iova->iova_ranges[0]);
+			break;
+		default:
+			fail_msg("capability %u is unknown", cap->id);
+		}
+	}
+}
+
+__u32 dma_avail(int container)
+{
+	struct info info;
+
+	info_get(container, &info);
+	assert_non_null(info.dma_avail);
+	return info.dma_avail->avail;
+}
+
+/* ---- The kernel's log ---- */
+
+int kmsg_open(void)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_true(lseek(fd, 0, SEEK_END) != -1);
+	return fd;
+}
+
+unsigned int kmsg_count(int fd, const char *regex)
+{
+	unsigned int count = 0;
+	char line[8192];
+	regex_t re;
+	ssize_t len;
+
+	assert_int_equal(regcomp(&re, regex, REG_EXTENDED | REG_NOSUB), 0);
+	/* A read gives one line; EPIPE says that old ones were overwritten. */
+	while ((len = read(fd, line, sizeof(line) - 1)) > 0 || (len < 0 && errno == EPIPE)) {
+		if (len < 0)
+			continue;
+		line[len] = '\0';
+		count += !regexec(&re, line, 0, NULL, 0);
+	}
+	regfree(&re);
+	return count;
+}
+
+/* ---- Child processes ---- */
+
+static void drop_privileges(void)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct cap[2];
+
+	child_check(!setgroups(0, NULL));
+	child_check(!setresgid(NOBODY, NOBODY, NOBODY));
+	child_check(!setresuid(NOBODY, NOBODY, NOBODY));
+	child_check(!syscall(SYS_capget, &head, cap));
+	child_check(!cap[0].effective && !cap[1].effective);
+}
+
+void in_child(void (*body)(void *arg), void *arg)
+{
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (!pid) {
+		body(arg);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (!WIFEXITED(status) || WEXITSTATUS(status))
+		fail_msg("the child failed, wait status %#x", status);
+}
+
+struct limited {
+	size_t memlock_bytes;
+	void (*body)(void *arg);
+	void *arg;
+};
+
+/* Runs in a child. */
+static void limit_and_run(void *arg)
+{
+	const struct limited *l = arg;
+	const struct rlimit limit = { l->memlock_bytes, l->memlock_bytes };
+
+	child_check(!setrlimit(RLIMIT_MEMLOCK, &limit));
+	drop_privileges();
+	l->body(l->arg);
+}
+
+void in_child_nobody(size_t memlock_bytes, void (*body)(void *arg), void *arg)
+{
+	struct limited l = { memlock_bytes, body, arg };
+
+	in_child(limit_and_run, &l);
+}
+
+/* ---- What is being tested ---- */
+
+enum iommu_kind iommu_kind(void)
+{
+	return access("/sys/class/iommu/dmar0", F_OK) ? IOMMU_AMD : IOMMU_VTD;
+}
+
+bool is_intree(void)
+{
+	char version[32] = "";
+	FILE *f = fopen("/sys/module/vfio_iommu_type1/version", "r");
+
+	assert_non_null(f);
+	assert_non_null(fgets(version, sizeof(version), f));
+	fclose(f);
+	return !strcmp(version, "0.2\n");
+}
+
+bool kernel_at_least(unsigned int major, unsigned int minor)
+{
+	unsigned int running_major, running_minor;
+	struct utsname uts;
+	int n;
+
+	assert_int_equal(uname(&uts), 0);
+	n = sscanf(uts.release, "%u.%u", &running_major, &running_minor);
+	assert_int_equal(n, 2);
+	return running_major > major || (running_major == major && running_minor >= minor);
+}
+
+unsigned int module_param_read(const char *name)
+{
+	char path[PATH_MAX];
+	unsigned int val;
+	FILE *f;
+
+	snprintf(path, sizeof(path), PARAMETERS "%s", name);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%u", &val), 1);
+	fclose(f);
+	return val;
+}
+
+void module_param_write(const char *name, unsigned int val)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), PARAMETERS "%s", name);
+	write_number(path, val);
+}
