@@ -44,8 +44,12 @@ int vfio_dirty_init(struct vfio_type1_container *container, struct vfio_dma *dma
 {
 	unsigned long nbits = dirty_nbits(container, dma);
 
-	if (nbits > VFIO_DIRTY_PAGES_MAX)
+	if (nbits > VFIO_DIRTY_PAGES_MAX) {
+		vfio_refuse(container,
+			    "mapping 0x%llx-0x%llx: %lu pages are too many for a dirty bitmap",
+			    (u64)dma->iova, (u64)dma->last, nbits);
 		return -EINVAL;
+	}
 	dma->dirty = kvcalloc(BITS_TO_LONGS(nbits), sizeof(unsigned long), GFP_KERNEL_ACCOUNT);
 	return dma->dirty ? 0 : -ENOMEM;
 }

@@ -373,10 +373,14 @@ static int map_complete(struct vfio_type1_container *container, struct vfio_dma 
 	struct vfio_dma_tree *tree = &container->tree;
 	int ret = 0;
 
-	if (container->dirty_tracking)
-		ret = vfio_dirty_init(container, dma);
-	if (!ret && vfio_container_has_iommu(container))
+	if (vfio_container_has_iommu(container))
 		ret = vfio_map_fill(container, dma);
+	/* Last: what cannot be pinned should not cost a large bitmap. */
+	if (!ret && container->dirty_tracking) {
+		ret = vfio_dirty_init(container, dma);
+		if (ret)
+			vfio_unmap_empty(container, dma);
+	}
 	if (ret) {
 		/* Who looks for a mapping in order to unpin from it holds this lock. */
 		mutex_lock(&container->external_lock);

@@ -323,8 +323,10 @@ void vfio_unmap_empty_all(struct vfio_type1_container *container)
 	lockdep_assert_held_write(&container->lock);
 	window_begin(container, &w, true);
 	for (dma = vfio_dma_tree_first(&container->tree, 0, U64_MAX); dma;
-	     dma = vfio_dma_tree_next(dma))
+	     dma = vfio_dma_tree_next(dma)) {
 		window_empty(container, &w, dma);
+		cond_resched();
+	}
 	window_end(container, &w);
 }
 

@@ -19,6 +19,7 @@ static void vaddr_restore(struct vfio_dma_tree *tree, u64 iova, struct vfio_dma 
 	     dma = vfio_dma_tree_next(dma)) {
 		dma->vaddr_invalid = false;
 		tree->vaddr_invalid--;
+		cond_resched();
 	}
 }
 
@@ -77,6 +78,7 @@ int vfio_vaddr_invalidate(struct vfio_type1_container *container, u64 iova, u64 
 		dma->vaddr_invalid = true;
 		tree->vaddr_invalid++;
 		*invalidated += dma->last - dma->iova + 1;
+		cond_resched();
 	}
 unlock:
 	up_write(&container->lock);
