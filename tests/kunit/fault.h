@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Make memory allocations of the running test fail, and only these. The init
+ * script sets failslab up so that it hits tasks that ask for it.
+ *
+ * A failed expectation allocates: don't check anything in between.
+ */
+#ifndef _TESTS_KUNIT_FAULT_H
+#define _TESTS_KUNIT_FAULT_H
+
+#include <linux/sched.h>
+
+/* From here on, every allocation fails. */
+static inline void fault_all(void)
+{
+	current->make_it_fail = 1;
+}
+
+/* The @nth allocation from here on fails, counted from 1; those after it do not. */
+static inline void fault_nth(unsigned int nth)
+{
+	current->fail_nth = nth;
+}
+
+/* Back to normal. Returns whether the failure that fault_nth() asked for came. */
+static inline bool fault_end(void)
+{
+	bool came = !current->fail_nth;
+
+	current->make_it_fail = 0;
+	current->fail_nth = 0;
+	return came;
+}
+
+#endif /* _TESTS_KUNIT_FAULT_H */

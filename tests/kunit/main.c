@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The KUnit module: all rooms of vfio_iommu_type1 but its front door, whose
+ * parameters stand here, and the suites.
+ *
+ * Linked into one module because 6.1 runs suites before module_init(), when no
+ * other initialisation of the module has happened.
+ */
+
+#include <linux/module.h>
+
+#include "vfio_type1.h"
+
+struct vfio_type1_params vfio_type1_params = {
+	.dma_entry_limit = 65535,
+};
+
+MODULE_DESCRIPTION("KUnit suites of vfio_iommu_type1");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,876 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * MAP_DMA and UNMAP_DMA on mock IOMMUs, with user memory of chosen layouts.
+ *
+ * The memory is a block of physically contiguous pages, mapped to user space in
+ * some order, so that a case knows the runs that must come out.
+ */
+
+#include <kunit/test.h>
+#include <linux/cred.h>
+#include <linux/kthread.h>
+#include <linux/mman.h>
+#include <linux/prandom.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+#include "vfio_type1.h"
+#include "fault.h"
+#include "mock_iommu.h"
+#include "user_mem.h"
+
+#define DOMAINS_MAX	2
+#define RW		(IOMMU_READ | IOMMU_WRITE)
+/* References to a block page: ours, and that of the user mapping. */
+#define REFS_UNPINNED	2
+#define REFS_PINNED	(REFS_UNPINNED + GUP_PIN_COUNTING_BIAS)
+#define ENTRIES		16
+/* Above all RAM: frames without a struct page, as of a BAR. */
+#define MMIO_PFN	((64ULL << 30) >> PAGE_SHIFT)
+
+/**
+ * struct fixture - what each case starts with
+ * @container: v2, without domains
+ * @domain: the container's domains
+ * @mock: and the mocks in them
+ * @nr: how many there are
+ * @block: USER_BLOCK_PAGES contiguous pages
+ * @pages: pages of @block in the order of the user mapping
+ * @npages: how many of them are mapped
+ * @vaddr: where
+ * @locked_vm: before anything was charged
+ */
+struct fixture {
+	struct vfio_type1_container *container;
+	struct vfio_domain domain[DOMAINS_MAX];
+	struct mock_iommu *mock[DOMAINS_MAX];
+	unsigned int nr;
+	struct page *block;
+	struct page *pages[USER_BLOCK_PAGES];
+	unsigned int npages;
+	unsigned long vaddr;
+	unsigned long locked_vm;
+};
+
+static int map_case_init(struct kunit *test)
+{
+	struct fixture *fx = kunit_kzalloc(test, sizeof(*fx), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, fx);
+	user_mem_attach(test);
+	vfio_type1_params.dma_entry_limit = ENTRIES;
+	vfio_type1_params.unmap_walk = VFIO_UNMAP_RUNS;
+	vfio_type1_params.disable_hugepages = false;
+	fx->container = vfio_container_create(true, false);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->container));
+	fx->block = user_block_alloc(test);
+	fx->locked_vm = user_locked_vm();
+	test->priv = fx;
+	return 0;
+}
+
+static void map_case_exit(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	if (!fx)
+		return;
+	/* The container does not own the mocks. */
+	down_write(&fx->container->lock);
+	vfio_unmap_all(fx->container);
+	for (i = 0; i < fx->nr; i++)
+		list_del(&fx->domain[i].next);
+	up_write(&fx->container->lock);
+	vfio_container_destroy(fx->container);
+	for (i = 0; i < fx->nr; i++)
+		mock_iommu_destroy(fx->mock[i]);
+	user_block_free(fx->block);
+	user_mem_detach();
+}
+
+/* Add a domain as attaching a group would. */
+static struct mock_iommu *add_domain(struct kunit *test, const struct mock_flavour *flavour)
+{
+	struct fixture *fx = test->priv;
+	struct vfio_domain *domain = &fx->domain[fx->nr];
+	struct mock_iommu *mock = mock_iommu_create(test, flavour);
+
+	INIT_LIST_HEAD(&domain->groups);
+	domain->domain = &mock->domain;
+	fx->mock[fx->nr++] = mock;
+	KUNIT_ASSERT_EQ(test, 0, vfio_iova_reset(&fx->container->iova, 0, U64_MAX));
+	vfio_fgsp_probe(domain, &fx->container->iova);
+	list_add_tail(&domain->next, &fx->container->domains);
+	fx->container->pgsize_bitmap = PAGE_MASK & flavour->pgsize_bitmap;
+	mock->nr_map = 0;
+	mock->nr_unmap = 0;
+	mock->nr_sync = 0;
+	mock->nr_to_phys = 0;
+	return mock;
+}
+
+/* ---- layouts ---- */
+
+/*
+ * A layout cuts the block into chunks and lines these up in reverse, so that
+ * every chunk is a run.
+ */
+enum layout {
+	SEQUENTIAL,	/* one chunk */
+	OFF_BY_ONE,	/* one chunk from the block's second page on, then the first page */
+	SINGLES,
+	EIGHTS,
+	RANDOM,		/* of 1 to 64 pages */
+	NR_LAYOUTS,
+};
+
+static unsigned int chunk_len(enum layout layout, unsigned int start, struct rnd_state *rnd)
+{
+	switch (layout) {
+	case SEQUENTIAL:
+		return USER_BLOCK_PAGES;
+	case OFF_BY_ONE:
+		return start ? USER_BLOCK_PAGES : 1;
+	case SINGLES:
+		return 1;
+	case EIGHTS:
+		return 8;
+	default:
+		return 1 + prandom_u32_state(rnd) % 64;
+	}
+}
+
+/* Make user memory of @npages in a layout. Returns the number of runs. */
+static unsigned int make_user_memory(struct kunit *test, enum layout layout, unsigned int npages)
+{
+	unsigned int start, len, i, runs = 0, at = npages;
+	struct fixture *fx = test->priv;
+	struct rnd_state rnd;
+
+	prandom_seed_state(&rnd, npages);
+	for (start = 0; start < npages; start += len) {
+		len = min(chunk_len(layout, start, &rnd), npages - start);
+		at -= len;
+		for (i = 0; i < len; i++)
+			fx->pages[at + i] = fx->block + start + i;
+		runs++;
+	}
+	fx->npages = npages;
+	fx->vaddr = user_map_pages(test, fx->pages, npages, PROT_READ | PROT_WRITE);
+	return runs;
+}
+
+static void drop_user_memory(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	user_unmap(fx->vaddr, fx->npages);
+}
+
+/* ---- what is expected ---- */
+
+static struct vfio_dma *find_mapping(struct fixture *fx, u64 iova)
+{
+	struct vfio_dma *dma;
+
+	spin_lock(&fx->container->tree.lock);
+	dma = vfio_dma_tree_first(&fx->container->tree, iova, iova);
+	spin_unlock(&fx->container->tree.lock);
+	return dma;
+}
+
+/* Every page is pinned and mapped to where it belongs, in every domain, and charged. */
+static void expect_mapped(struct kunit *test, u64 iova, int prot)
+{
+	struct fixture *fx = test->priv;
+	unsigned int i, d;
+
+	for (i = 0; i < fx->npages; i++) {
+		KUNIT_ASSERT_EQ_MSG(test, page_ref_count(fx->pages[i]), REFS_PINNED,
+				    "page %u of %u", i, fx->npages);
+		for (d = 0; d < fx->nr; d++) {
+			KUNIT_ASSERT_EQ_MSG(test,
+					    iommu_iova_to_phys(&fx->mock[d]->domain,
+							       iova + i * PAGE_SIZE),
+					    page_to_phys(fx->pages[i]),
+					    "page %u of %u", i, fx->npages);
+			KUNIT_ASSERT_EQ(test, mock_iommu_prot(fx->mock[d], iova + i * PAGE_SIZE),
+					prot | IOMMU_CACHE);
+		}
+	}
+	for (d = 0; d < fx->nr; d++)
+		KUNIT_ASSERT_STREQ(test, fx->mock[d]->violation, "");
+	KUNIT_ASSERT_EQ(test, user_locked_vm(), fx->locked_vm + fx->npages);
+}
+
+/* Nothing is left of any mapping: no IOPTE, no pin, no charge, no entry used. */
+static void expect_nothing(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int i, d;
+
+	for (d = 0; d < fx->nr; d++)
+		mock_iommu_expect_empty(test, fx->mock[d]);
+	for (i = 0; i < fx->npages; i++)
+		KUNIT_ASSERT_EQ_MSG(test, page_ref_count(fx->pages[i]), REFS_UNPINNED,
+				    "page %u of %u", i, fx->npages);
+	KUNIT_ASSERT_EQ(test, user_locked_vm(), fx->locked_vm);
+	KUNIT_ASSERT_TRUE(test, RB_EMPTY_ROOT(&fx->container->tree.root));
+	KUNIT_ASSERT_EQ(test, fx->container->tree.avail, (unsigned int)ENTRIES);
+}
+
+static int map(struct kunit *test, u64 iova, unsigned long vaddr, unsigned int npages, int prot)
+{
+	struct fixture *fx = test->priv;
+
+	return vfio_map_dma(fx->container, iova, vaddr, (u64)npages << PAGE_SHIFT, prot, false);
+}
+
+static int map_all(struct kunit *test, u64 iova, int prot)
+{
+	struct fixture *fx = test->priv;
+
+	return map(test, iova, fx->vaddr, fx->npages, prot);
+}
+
+static int unmap(struct kunit *test, u64 iova, u64 size, bool all, u64 *unmapped)
+{
+	struct fixture *fx = test->priv;
+
+	return vfio_unmap_dma(fx->container, iova, size, all, NULL, unmapped);
+}
+
+static void expect_unmap(struct kunit *test, u64 iova, unsigned int npages)
+{
+	u64 size = (u64)npages << PAGE_SHIFT, unmapped = 0;
+
+	KUNIT_ASSERT_EQ(test, 0, unmap(test, iova, size, false, &unmapped));
+	KUNIT_ASSERT_EQ(test, unmapped, size);
+}
+
+static const enum vfio_unmap_walk walks[] = {
+	VFIO_UNMAP_RUNS, VFIO_UNMAP_FGSP, VFIO_UNMAP_COARSE,
+};
+
+/* ---- mapping and unmapping ---- */
+
+static const unsigned int sizes[] = { 1, 2, 31, 32, 33, 511, 512, 513, USER_BLOCK_PAGES };
+
+/* Where a mapping of @npages goes: aligned as its block, off by a page, across 2M, at the end. */
+static u64 place(unsigned int which, unsigned int npages)
+{
+	switch (which) {
+	case 0:
+		return SZ_1G;
+	case 1:
+		return PAGE_SIZE;
+	case 2:
+		return SZ_4G - PAGE_SIZE;
+	default:
+		return U64_MAX - ((u64)npages << PAGE_SHIFT) + 1;
+	}
+}
+
+#define NR_PLACES	4
+
+/* Each layout, size and place, unmapped in each of the three ways: the same comes out. */
+static void every_layout_by_every_walk(struct kunit *test)
+{
+	unsigned int layout, s, w, p;
+
+	add_domain(test, test->param_value);
+	for (layout = 0; layout < NR_LAYOUTS; layout++) {
+		for (s = 0; s < ARRAY_SIZE(sizes); s++) {
+			make_user_memory(test, layout, sizes[s]);
+			for (w = 0; w < ARRAY_SIZE(walks); w++) {
+				for (p = 0; p < NR_PLACES; p++) {
+					u64 iova = place(p, sizes[s]);
+
+					vfio_type1_params.unmap_walk = walks[w];
+					KUNIT_ASSERT_EQ(test, 0, map_all(test, iova, RW));
+					expect_mapped(test, iova, RW);
+					expect_unmap(test, iova, sizes[s]);
+					expect_nothing(test);
+				}
+			}
+			drop_user_memory(test);
+		}
+	}
+}
+
+/* The run map holds the physical runs, neither more nor fewer. */
+static void run_map_holds_the_physical_runs(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int layout, s;
+
+	add_domain(test, test->param_value);
+	for (layout = 0; layout < NR_LAYOUTS; layout++) {
+		for (s = 0; s < ARRAY_SIZE(sizes); s++) {
+			unsigned int runs = make_user_memory(test, layout, sizes[s]), seen = 0;
+			struct vfio_dma *dma;
+			unsigned long page;
+
+			KUNIT_ASSERT_EQ(test, 0, map_all(test, 0, RW));
+			dma = find_mapping(fx, 0);
+			KUNIT_ASSERT_NOT_NULL(test, dma);
+			KUNIT_ASSERT_EQ(test, dma->mapped, (unsigned long)sizes[s]);
+			for (page = 0; page < sizes[s]; seen++)
+				page = vfio_runs_end(&dma->runs, page, sizes[s]);
+			KUNIT_EXPECT_EQ_MSG(test, seen, runs, "layout %u, %u pages", layout,
+					    sizes[s]);
+			expect_unmap(test, 0, sizes[s]);
+			drop_user_memory(test);
+		}
+	}
+}
+
+/* What disable_hugepages promises: no run, and so no IOPTE, is larger than a page. */
+static void disable_hugepages_maps_single_pages(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct mock_iommu *mock = add_domain(test, test->param_value);
+
+	vfio_type1_params.disable_hugepages = true;
+	make_user_memory(test, SEQUENTIAL, USER_BLOCK_PAGES);
+	KUNIT_ASSERT_EQ(test, 0, map_all(test, 0, RW));
+	expect_mapped(test, 0, RW);
+	KUNIT_EXPECT_EQ(test, mock->nr_ptes, USER_BLOCK_PAGES);
+	KUNIT_EXPECT_EQ(test, 1UL, vfio_runs_end(&find_mapping(fx, 0)->runs, 0,
+						 USER_BLOCK_PAGES));
+	expect_unmap(test, 0, USER_BLOCK_PAGES);
+	expect_nothing(test);
+	drop_user_memory(test);
+}
+
+/*
+ * A run that is aligned like its IOVA gets the largest IOPTEs there are, also if
+ * it is larger than the largest; one that is not aligned gets what its
+ * alignment allows; and neither costs more calls than the driver's kind needs.
+ */
+static void runs_get_the_largest_ioptes(struct kunit *test)
+{
+	const struct mock_flavour *flavour = test->param_value;
+	struct mock_iommu *mock = add_domain(test, flavour);
+	size_t size = USER_BLOCK_PAGES * PAGE_SIZE;
+	unsigned int largest = rounddown_pow_of_two(flavour->pgsize_bitmap & (2 * size - 1));
+	unsigned int ptes = size / largest;
+
+	make_user_memory(test, SEQUENTIAL, USER_BLOCK_PAGES);
+	KUNIT_ASSERT_EQ(test, 0, map_all(test, SZ_1G, RW));
+	KUNIT_EXPECT_EQ(test, mock->nr_ptes, ptes);
+	KUNIT_EXPECT_EQ(test, mock->nr_map, flavour->single ? ptes : 1);
+	expect_unmap(test, SZ_1G, USER_BLOCK_PAGES);
+	KUNIT_EXPECT_EQ(test, mock->nr_sync, 1U);
+	KUNIT_EXPECT_EQ_MSG(test, mock->nr_to_phys, 1U, "more than one look-up for one run");
+	if (!flavour->single)
+		KUNIT_EXPECT_EQ(test, mock->nr_unmap, 1U);
+
+	/* IOVA and physical address differ in the last bit of the page number. */
+	KUNIT_ASSERT_EQ(test, 0, map_all(test, SZ_1G + PAGE_SIZE, RW));
+	KUNIT_EXPECT_EQ(test, mock->nr_ptes, USER_BLOCK_PAGES);
+	expect_mapped(test, SZ_1G + PAGE_SIZE, RW);
+	expect_unmap(test, SZ_1G + PAGE_SIZE, USER_BLOCK_PAGES);
+	expect_nothing(test);
+	drop_user_memory(test);
+}
+
+/* Fragmented memory costs one look-up per run, and one sync per window. */
+static void unmap_costs_a_step_per_run(struct kunit *test)
+{
+	const struct mock_flavour *flavour = test->param_value;
+	struct mock_iommu *mock = add_domain(test, flavour);
+	unsigned int runs, syncs;
+
+	runs = make_user_memory(test, EIGHTS, USER_BLOCK_PAGES);
+	KUNIT_ASSERT_EQ(test, 0, map_all(test, 0, RW));
+	mock->nr_to_phys = 0;
+	expect_unmap(test, 0, USER_BLOCK_PAGES);
+	syncs = DIV_ROUND_UP(runs, VFIO_WINDOW_RUNS);
+	KUNIT_EXPECT_EQ(test, mock->nr_to_phys, runs);
+	KUNIT_EXPECT_EQ(test, mock->nr_sync, syncs);
+	/* All runs follow each other in IOVA: one call for a window. */
+	if (!flavour->single)
+		KUNIT_EXPECT_EQ(test, mock->nr_unmap, syncs);
+	expect_nothing(test);
+	drop_user_memory(test);
+}
+
+/* A device's writes mark pages dirty, its reads do not. */
+static void written_pages_are_dirty(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	add_domain(test, test->param_value);
+	make_user_memory(test, EIGHTS, 100);
+	for (i = 0; i < 100; i++)
+		ClearPageDirty(fx->pages[i]);
+	KUNIT_ASSERT_EQ(test, 0, map_all(test, 0, IOMMU_READ));
+	expect_mapped(test, 0, IOMMU_READ);
+	expect_unmap(test, 0, 100);
+	for (i = 0; i < 100; i++)
+		KUNIT_ASSERT_FALSE(test, PageDirty(fx->pages[i]));
+	KUNIT_ASSERT_EQ(test, 0, map_all(test, 0, IOMMU_WRITE));
+	expect_mapped(test, 0, IOMMU_WRITE);
+	expect_unmap(test, 0, 100);
+	for (i = 0; i < 100; i++)
+		KUNIT_ASSERT_TRUE(test, PageDirty(fx->pages[i]));
+	expect_nothing(test);
+	drop_user_memory(test);
+}
+
+/* Runs go on across the batches in which memory is pinned. */
+static void runs_cross_batches(struct kunit *test)
+{
+	unsigned long pfn = MMIO_PFN, page;
+	unsigned int npages = 2 * VFIO_PIN_BATCH_MAX + 1000, w;
+	struct fixture *fx = test->priv;
+	unsigned long vaddr;
+
+	add_domain(test, test->param_value);
+	vaddr = user_map_pfns(test, 0, pfn, npages);
+	for (w = 0; w < ARRAY_SIZE(walks); w++) {
+		vfio_type1_params.unmap_walk = walks[w];
+		KUNIT_ASSERT_EQ(test, 0, map(test, 0, vaddr, npages, RW));
+		KUNIT_EXPECT_EQ(test, (unsigned long)npages,
+				vfio_runs_end(&find_mapping(fx, 0)->runs, 0, npages));
+		for (page = 0; page < npages; page++)
+			KUNIT_ASSERT_EQ(test, PFN_PHYS(pfn + page),
+					iommu_iova_to_phys(&fx->mock[0]->domain,
+							   page * PAGE_SIZE));
+		KUNIT_EXPECT_EQ_MSG(test, user_locked_vm(), fx->locked_vm,
+				    "MMIO counts as locked memory");
+		expect_unmap(test, 0, npages);
+		expect_nothing(test);
+	}
+	user_unmap(vaddr, npages);
+}
+
+/*
+ * RAM, reserved frames, RAM in one mapping: never in one run, although here they
+ * are neighbours in physical memory, and only RAM is pinned and charged.
+ */
+static void ram_and_reserved_are_told_apart(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int w, i;
+
+	add_domain(test, test->param_value);
+	make_user_memory(test, SEQUENTIAL, 64);
+	for (i = 20; i < 44; i++)
+		SetPageReserved(fx->pages[i]);
+	user_map_pfns(test, fx->vaddr + 20 * PAGE_SIZE, page_to_pfn(fx->pages[20]), 24);
+
+	for (w = 0; w < ARRAY_SIZE(walks); w++) {
+		struct vfio_runs *runs;
+
+		vfio_type1_params.unmap_walk = walks[w];
+		KUNIT_ASSERT_EQ(test, 0, map_all(test, 0, RW));
+		runs = &find_mapping(fx, 0)->runs;
+		KUNIT_EXPECT_EQ(test, 20UL, vfio_runs_end(runs, 0, 64));
+		KUNIT_EXPECT_EQ(test, 44UL, vfio_runs_end(runs, 20, 64));
+		KUNIT_EXPECT_EQ(test, 64UL, vfio_runs_end(runs, 44, 64));
+		KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm + 40);
+		for (i = 0; i < 64; i++)
+			KUNIT_ASSERT_EQ(test, page_to_phys(fx->pages[i]),
+					iommu_iova_to_phys(&fx->mock[0]->domain, i * PAGE_SIZE));
+		expect_unmap(test, 0, 64);
+		for (i = 0; i < 64; i++)
+			KUNIT_ASSERT_EQ_MSG(test, page_ref_count(fx->pages[i]),
+					    PageReserved(fx->pages[i]) ? 1 : REFS_UNPINNED,
+					    "page %u", i);
+		KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm);
+		mock_iommu_expect_empty(test, fx->mock[0]);
+	}
+	for (i = 20; i < 44; i++)
+		ClearPageReserved(fx->pages[i]);
+	drop_user_memory(test);
+}
+
+/*
+ * Memory that nobody has touched, for reading: the zero page on kernels before
+ * 6.2, new pages later. Neither may leave a charge or an IOPTE behind.
+ */
+static void untouched_memory_maps_and_unmaps(struct kunit *test)
+{
+	unsigned long vaddr = user_map_anon(test, 300, PROT_READ);
+	struct fixture *fx = test->priv;
+	unsigned int w, i;
+
+	add_domain(test, test->param_value);
+	for (w = 0; w < ARRAY_SIZE(walks); w++) {
+		unsigned int ram = 0;
+
+		vfio_type1_params.unmap_walk = walks[w];
+		KUNIT_ASSERT_EQ(test, 0, map(test, 0, vaddr, 300, IOMMU_READ));
+		for (i = 0; i < 300; i++) {
+			phys_addr_t phys = iommu_iova_to_phys(&fx->mock[0]->domain,
+							      i * PAGE_SIZE);
+
+			KUNIT_ASSERT_NE(test, phys, 0ULL);
+			ram += !is_zero_pfn(PHYS_PFN(phys));
+		}
+		KUNIT_EXPECT_EQ_MSG(test, user_locked_vm(), fx->locked_vm + ram,
+				    "%u pages are not the zero page", ram);
+		expect_unmap(test, 0, 300);
+		expect_nothing(test);
+	}
+	user_unmap(vaddr, 300);
+}
+
+/* ---- failures ---- */
+
+/* Whichever call into the driver fails, in whichever domain, nothing is left. */
+static void failed_map_call_leaves_nothing(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int layout, d, nth;
+
+	add_domain(test, test->param_value);
+	add_domain(test, test->param_value);
+	for (layout = SEQUENTIAL; layout <= OFF_BY_ONE; layout++) {
+		make_user_memory(test, layout, 67);
+		for (d = 0; d < DOMAINS_MAX; d++) {
+			unsigned int before = fx->mock[d]->nr_map, calls;
+
+			KUNIT_ASSERT_EQ(test, 0, map_all(test, 0, RW));
+			calls = fx->mock[d]->nr_map - before;
+			expect_unmap(test, 0, 67);
+			KUNIT_ASSERT_GT(test, calls, 0U);
+			for (nth = 1; nth <= calls; nth++) {
+				fx->mock[d]->fail_map = nth;
+				KUNIT_ASSERT_EQ(test, -ENOMEM, map_all(test, 0, RW));
+				KUNIT_ASSERT_EQ(test, fx->mock[d]->fail_map, 0U);
+				expect_nothing(test);
+			}
+		}
+		drop_user_memory(test);
+	}
+}
+
+/*
+ * Whichever allocation fails, MAP either works without it or leaves nothing.
+ * One of those that it works without is the run map's.
+ */
+static void failed_allocation_leaves_nothing(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int nth, lost = 0, failed = 0;
+	bool came = true;
+
+	add_domain(test, test->param_value);
+	make_user_memory(test, EIGHTS, 200);
+	for (nth = 1; came; nth++) {
+		int ret;
+
+		fault_nth(nth);
+		ret = map_all(test, 0, RW);
+		came = fault_end();
+		if (ret) {
+			KUNIT_ASSERT_EQ(test, ret, -ENOMEM);
+			KUNIT_ASSERT_TRUE(test, came);
+			failed++;
+		} else {
+			expect_mapped(test, 0, RW);
+			lost += !vfio_runs_known(&find_mapping(fx, 0)->runs);
+			expect_unmap(test, 0, 200);
+		}
+		expect_nothing(test);
+	}
+	KUNIT_EXPECT_GT(test, failed, 0U);
+	KUNIT_EXPECT_EQ_MSG(test, lost, 1U, "mappings without a run map");
+	drop_user_memory(test);
+}
+
+/* UNMAP works without memory, with and without a run map. */
+static void unmap_needs_no_memory(struct kunit *test)
+{
+	unsigned int layout, w;
+
+	add_domain(test, test->param_value);
+	for (layout = 0; layout < NR_LAYOUTS; layout++) {
+		make_user_memory(test, layout, 700);
+		for (w = 0; w < ARRAY_SIZE(walks); w++) {
+			u64 unmapped = 0;
+			int ret;
+
+			vfio_type1_params.unmap_walk = walks[w];
+			KUNIT_ASSERT_EQ(test, 0, map_all(test, 0, RW));
+			fault_all();
+			ret = unmap(test, 0, 700 * PAGE_SIZE, false, &unmapped);
+			fault_end();
+			KUNIT_ASSERT_EQ(test, ret, 0);
+			KUNIT_ASSERT_EQ(test, unmapped, (u64)700 * PAGE_SIZE);
+			expect_nothing(test);
+		}
+		drop_user_memory(test);
+	}
+}
+
+/* A mapping that lost its run map is unmapped as the probe's finding says. */
+static void lost_run_map_is_done_without(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int layout, s;
+
+	add_domain(test, test->param_value);
+	for (layout = 0; layout < NR_LAYOUTS; layout++) {
+		for (s = 0; s < ARRAY_SIZE(sizes); s++) {
+			make_user_memory(test, layout, sizes[s]);
+			KUNIT_ASSERT_EQ(test, 0, map_all(test, SZ_1G, RW));
+			vfio_runs_free(&find_mapping(fx, SZ_1G)->runs);
+			expect_unmap(test, SZ_1G, sizes[s]);
+			expect_nothing(test);
+			drop_user_memory(test);
+		}
+	}
+}
+
+/* Memory that is missing, or may not be written, anywhere in the range. */
+static void bad_memory_leaves_nothing(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	static const unsigned int hole_at[] = { 0, 1, 31, 32, 63 };
+	unsigned int i;
+
+	add_domain(test, test->param_value);
+	for (i = 0; i < ARRAY_SIZE(hole_at); i++) {
+		make_user_memory(test, EIGHTS, 64);
+		user_unmap(fx->vaddr + hole_at[i] * PAGE_SIZE, 1);
+		/* Its page has lost the reference of the user mapping. */
+		get_page(fx->pages[hole_at[i]]);
+		KUNIT_EXPECT_EQ(test, -EFAULT, map_all(test, 0, RW));
+		expect_nothing(test);
+		put_page(fx->pages[hole_at[i]]);
+		drop_user_memory(test);
+	}
+
+	make_user_memory(test, EIGHTS, 64);
+	drop_user_memory(test);
+	fx->vaddr = user_map_pages(test, fx->pages, 64, PROT_READ);
+	KUNIT_EXPECT_EQ(test, -EFAULT, map_all(test, 0, IOMMU_WRITE));
+	expect_nothing(test);
+	KUNIT_EXPECT_EQ(test, 0, map_all(test, 0, IOMMU_READ));
+	expect_unmap(test, 0, 64);
+	expect_nothing(test);
+	drop_user_memory(test);
+}
+
+/* RLIMIT_MEMLOCK is exact: a page too much fails, and leaves nothing. */
+static void memlock_limit_is_exact(struct kunit *test)
+{
+	struct rlimit *limit = &current->signal->rlim[RLIMIT_MEMLOCK], old_limit = *limit;
+	struct fixture *fx = test->priv;
+	const struct cred *old;
+	struct cred *unprivileged = prepare_creds();
+	int ret[4], i;
+
+	KUNIT_ASSERT_NOT_NULL(test, unprivileged);
+	cap_lower(unprivileged->cap_effective, CAP_IPC_LOCK);
+	add_domain(test, test->param_value);
+	make_user_memory(test, EIGHTS, 100);
+	/* The last 40 pages are MMIO, which is free. */
+	user_map_pfns(test, fx->vaddr + 60 * PAGE_SIZE, MMIO_PFN, 40);
+	fx->npages = 60;
+
+	old = override_creds(unprivileged);
+	for (i = 0; i < 4; i++) {
+		static const unsigned int pages[] = { 0, 59, 60, 61 };
+
+		limit->rlim_cur = (fx->locked_vm + pages[i]) << PAGE_SHIFT;
+		ret[i] = map(test, 0, fx->vaddr, 100, RW);
+		if (ret[i])
+			expect_nothing(test);
+		else
+			expect_unmap(test, 0, 100);
+	}
+	*limit = old_limit;
+	revert_creds(old);
+	put_cred(unprivileged);
+	expect_nothing(test);
+	KUNIT_EXPECT_EQ(test, ret[0], -ENOMEM);
+	KUNIT_EXPECT_EQ(test, ret[1], -ENOMEM);
+	KUNIT_EXPECT_EQ(test, ret[2], 0);
+	KUNIT_EXPECT_EQ(test, ret[3], 0);
+	user_unmap(fx->vaddr, 100);
+}
+
+/* Who may lock memory without a limit may map without one. */
+static void cap_ipc_lock_lifts_the_limit(struct kunit *test)
+{
+	struct rlimit *limit = &current->signal->rlim[RLIMIT_MEMLOCK], old_limit = *limit;
+	int ret;
+
+	add_domain(test, test->param_value);
+	make_user_memory(test, EIGHTS, 100);
+	limit->rlim_cur = 0;
+	ret = map_all(test, 0, RW);
+	*limit = old_limit;
+	KUNIT_ASSERT_EQ(test, ret, 0);
+	expect_mapped(test, 0, RW);
+	expect_unmap(test, 0, 100);
+	expect_nothing(test);
+	drop_user_memory(test);
+}
+
+/* ---- drivers gone wrong ---- */
+
+/* Pages that an IOMMU may still reach are pinned. Counts all that are. */
+static void expect_reachable_pages_pinned(struct kunit *test, unsigned int *pinned)
+{
+	struct fixture *fx = test->priv;
+	unsigned int i, d;
+
+	*pinned = 0;
+	for (i = 0; i < fx->npages; i++) {
+		bool reachable = false, is_pinned = page_ref_count(fx->pages[i]) == REFS_PINNED;
+
+		for (d = 0; d < fx->nr; d++)
+			reachable |= mock_iommu_prot(fx->mock[d], i * PAGE_SIZE) >= 0;
+		if (reachable)
+			KUNIT_ASSERT_TRUE_MSG(test, is_pinned, "page %u is mapped, not pinned", i);
+		*pinned += is_pinned;
+	}
+}
+
+/* Clean up after a case that leaked on purpose. */
+static void unpin_leaked(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < fx->npages; i++) {
+		if (page_ref_count(fx->pages[i]) == REFS_PINNED)
+			unpin_user_page(fx->pages[i]);
+		KUNIT_ASSERT_EQ(test, page_ref_count(fx->pages[i]), REFS_UNPINNED);
+	}
+}
+
+/* Forget the IOPTEs of some pages, which are whole runs. */
+static void lose_pages(struct mock_iommu *mock, unsigned int first, unsigned int npages)
+{
+	unsigned int i;
+
+	for (i = first; i < first + npages; i++) {
+		if (mock_iommu_prot(mock, i * PAGE_SIZE) >= 0)
+			mock_iommu_lose(mock, i * PAGE_SIZE);
+	}
+}
+
+/* If less comes back than was asked, what lies past that point is never unpinned. */
+static void short_unmap_leaks_pins(struct kunit *test)
+{
+	/* Where runs start. */
+	static const unsigned int stuck_at[] = { 0, 8, 24, 56 };
+	struct fixture *fx = test->priv;
+	struct mock_iommu *mock;
+	unsigned int w, s, pinned;
+
+	mock = add_domain(test, test->param_value);
+	for (w = 0; w < ARRAY_SIZE(walks); w++) {
+		for (s = 0; s < ARRAY_SIZE(stuck_at); s++) {
+			make_user_memory(test, EIGHTS, 64);
+			vfio_type1_params.unmap_walk = walks[w];
+			KUNIT_ASSERT_EQ(test, 0, map_all(test, 0, RW));
+			mock->stuck = stuck_at[s] * PAGE_SIZE;
+			expect_unmap(test, 0, 64);
+			expect_reachable_pages_pinned(test, &pinned);
+			KUNIT_EXPECT_GT(test, pinned, 0U);
+			KUNIT_EXPECT_LE_MSG(test, pinned, 64 - stuck_at[s],
+					    "pages before the stuck one were leaked");
+			KUNIT_EXPECT_STREQ(test, mock->violation, "");
+			KUNIT_EXPECT_TRUE(test, list_empty(&mock->stale));
+			KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm);
+
+			/* Let the IOMMU recover, for the next round. */
+			mock->stuck = MOCK_NOT_STUCK;
+			lose_pages(mock, 0, 64);
+			unpin_leaked(test);
+			drop_user_memory(test);
+		}
+	}
+}
+
+/* What one domain keeps stays pinned, although the others let go of it. */
+static void page_kept_by_another_domain_stays_pinned(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int pinned;
+
+	add_domain(test, test->param_value);
+	add_domain(test, test->param_value);
+	make_user_memory(test, EIGHTS, 64);
+	KUNIT_ASSERT_EQ(test, 0, map_all(test, 0, RW));
+	fx->mock[1]->stuck = 16 * PAGE_SIZE;
+	expect_unmap(test, 0, 64);
+	expect_reachable_pages_pinned(test, &pinned);
+	KUNIT_EXPECT_GT(test, pinned, 0U);
+	mock_iommu_expect_empty(test, fx->mock[0]);
+	KUNIT_EXPECT_STREQ(test, fx->mock[1]->violation, "");
+	KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm);
+	unpin_leaked(test);
+	drop_user_memory(test);
+}
+
+/* A run whose translation is gone leaks its pins, and costs no other run anything. */
+static void missing_translation_leaks_one_run(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct mock_iommu *mock;
+	unsigned int w, r, i;
+
+	mock = add_domain(test, test->param_value);
+	for (w = 0; w < ARRAY_SIZE(walks); w++) {
+		for (r = 0; r < 8; r++) {
+			make_user_memory(test, EIGHTS, 64);
+			vfio_type1_params.unmap_walk = walks[w];
+			KUNIT_ASSERT_EQ(test, 0, map_all(test, 0, RW));
+			lose_pages(mock, 8 * r, 8);
+			expect_unmap(test, 0, 64);
+			for (i = 0; i < 64; i++)
+				KUNIT_ASSERT_EQ_MSG(test, page_ref_count(fx->pages[i]),
+						    i / 8 == r ? REFS_PINNED : REFS_UNPINNED,
+						    "page %u, run %u lost", i, r);
+			mock_iommu_expect_empty(test, mock);
+			KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm);
+			unpin_leaked(test);
+			drop_user_memory(test);
+		}
+	}
+}
+
+static struct kunit_case map_cases[] = {
+	KUNIT_CASE_PARAM(every_layout_by_every_walk, mock_flavour_gen),
+	KUNIT_CASE_PARAM(run_map_holds_the_physical_runs, mock_flavour_gen),
+	KUNIT_CASE_PARAM(disable_hugepages_maps_single_pages, mock_flavour_gen),
+	KUNIT_CASE_PARAM(runs_get_the_largest_ioptes, mock_flavour_gen),
+	KUNIT_CASE_PARAM(unmap_costs_a_step_per_run, mock_flavour_gen),
+	KUNIT_CASE_PARAM(written_pages_are_dirty, mock_flavour_gen),
+	KUNIT_CASE_PARAM(runs_cross_batches, mock_flavour_gen),
+	KUNIT_CASE_PARAM(ram_and_reserved_are_told_apart, mock_flavour_gen),
+	KUNIT_CASE_PARAM(untouched_memory_maps_and_unmaps, mock_flavour_gen),
+	KUNIT_CASE_PARAM(failed_map_call_leaves_nothing, mock_flavour_gen),
+	KUNIT_CASE_PARAM(failed_allocation_leaves_nothing, mock_flavour_gen),
+	KUNIT_CASE_PARAM(unmap_needs_no_memory, mock_flavour_gen),
+	KUNIT_CASE_PARAM(lost_run_map_is_done_without, mock_flavour_gen),
+	KUNIT_CASE_PARAM(bad_memory_leaves_nothing, mock_flavour_gen),
+	KUNIT_CASE_PARAM(memlock_limit_is_exact, mock_flavour_gen),
+	KUNIT_CASE_PARAM(cap_ipc_lock_lifts_the_limit, mock_flavour_gen),
+	KUNIT_CASE_PARAM(short_unmap_leaks_pins, mock_flavour_gen),
+	KUNIT_CASE_PARAM(page_kept_by_another_domain_stays_pinned, mock_flavour_gen),
+	KUNIT_CASE_PARAM(missing_translation_leaks_one_run, mock_flavour_gen),
+	{}
+};
+
+static struct kunit_suite map_suite = {
+	.name = "vfio_map_unmap",
+	.suite_init = user_mem_suite_init,
+	.suite_exit = user_mem_suite_exit,
+	.init = map_case_init,
+	.exit = map_case_exit,
+	.test_cases = map_cases,
+};
+
+kunit_test_suite(map_suite);

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * IOMMU domains without an IOMMU, to be used through the kernel's own
+ * iommu_map(), iommu_unmap_fast(), iommu_iova_to_phys().
+ *
+ * A mock behaves like a driver where that is well defined, and notes a
+ * violation where a real one would do harm:
+ *
+ *  - mapping what is mapped already;
+ *  - unmapping a hole (VT-d skips as much as the hole's level covers);
+ *  - unmapping that starts or ends inside an IOPTE, unless the range lies
+ *    inside of that one IOPTE and starts with it: then, as on VT-d and AMD-Vi,
+ *    all of the IOPTE goes and its size comes back;
+ *  - pages that were pinned when they were mapped, but are no longer when they
+ *    are unmapped or when the IOTLB is synced;
+ *  - leaving unmapped IOVA unsynced.
+ */
+#ifndef _TESTS_KUNIT_MOCK_IOMMU_H
+#define _TESTS_KUNIT_MOCK_IOMMU_H
+
+#include <kunit/test.h>
+#include <linux/completion.h>
+#include <linux/iommu.h>
+#include <linux/rbtree.h>
+
+/**
+ * struct mock_flavour - a kind of IOMMU
+ * @name: for people
+ * @pgsize_bitmap: IOPTE sizes
+ * @fgsp: what the probe should find
+ * @single: has the single-page operations
+ */
+struct mock_flavour {
+	const char *name;
+	unsigned long pgsize_bitmap;
+	bool fgsp;
+	bool single;
+};
+
+const void *mock_flavour_gen(const void *prev, char *desc);
+
+/**
+ * struct mock_iommu - a domain
+ * @domain: what the module sees
+ * @ptes: struct mock_pte by IOVA
+ * @nr_ptes: how many there are
+ * @stale: struct mock_pte unmapped since the last sync
+ * @nr_map: calls to the driver's map operation, likewise for the others
+ * @nr_unmap: calls
+ * @nr_sync: calls
+ * @nr_to_phys: calls
+ * @fail_map: count down to the call of map that fails half-way; 0: none does
+ * @stuck: IOVA of an IOPTE that never goes away
+ * @entered: completed by the call of map that waits for @gate
+ * @gate: the next call of map waits for it, if not NULL
+ * @violation: the first one, empty if there was none
+ */
+struct mock_iommu {
+	struct iommu_domain domain;
+	struct rb_root ptes;
+	unsigned int nr_ptes;
+	struct list_head stale;
+	unsigned int nr_map;
+	unsigned int nr_unmap;
+	unsigned int nr_sync;
+	unsigned int nr_to_phys;
+	unsigned int fail_map;
+	u64 stuck;
+	struct completion entered;
+	struct completion *gate;
+	char violation[128];
+};
+
+#define MOCK_NOT_STUCK	U64_MAX	/* not page-aligned, so no IOPTE starts there */
+
+struct mock_iommu *mock_iommu_create(struct kunit *test, const struct mock_flavour *flavour);
+void mock_iommu_destroy(struct mock_iommu *mock);
+void mock_iommu_lose(struct mock_iommu *mock, u64 iova);
+int mock_iommu_prot(struct mock_iommu *mock, u64 iova);
+
+/* No violation, nothing mapped, nothing unsynced. */
+void mock_iommu_expect_empty(struct kunit *test, struct mock_iommu *mock);
+
+#endif /* _TESTS_KUNIT_MOCK_IOMMU_H */

@@ -1,0 +1,489 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Which requests MAP_DMA and UNMAP_DMA take, what they apply to, and who waits
+ * for whom. The memory is MMIO: cheap, and of no interest here.
+ */
+
+#include <kunit/test.h>
+#include <linux/kthread.h>
+#include <linux/sched/signal.h>
+
+#include "vfio_type1.h"
+#include "mock_iommu.h"
+#include "user_mem.h"
+
+#define RW		(IOMMU_READ | IOMMU_WRITE)
+#define ENTRIES		8
+#define MMIO_PFN	((64ULL << 30) >> PAGE_SHIFT)
+#define MMIO_PAGES	64
+
+/**
+ * struct fixture - what each case starts with
+ * @container: v2, with one domain
+ * @domain: that domain
+ * @mock: the mock in it, with 4K IOPTEs, to be counted as pages
+ * @vaddr: MMIO_PAGES of user memory
+ */
+struct fixture {
+	struct vfio_type1_container *container;
+	struct vfio_domain domain;
+	struct mock_iommu *mock;
+	unsigned long vaddr;
+};
+
+static const struct mock_flavour small_pages = { "4K only", PAGE_SIZE, false, false };
+
+static int request_case_init(struct kunit *test)
+{
+	struct fixture *fx = kunit_kzalloc(test, sizeof(*fx), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, fx);
+	user_mem_attach(test);
+	fx->vaddr = user_map_pfns(test, 0, MMIO_PFN, MMIO_PAGES);
+	vfio_type1_params.dma_entry_limit = ENTRIES;
+	vfio_type1_params.unmap_walk = VFIO_UNMAP_RUNS;
+	vfio_type1_params.disable_hugepages = false;
+	fx->container = vfio_container_create(true, false);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->container));
+	fx->mock = mock_iommu_create(test, &small_pages);
+	fx->domain.domain = &fx->mock->domain;
+	INIT_LIST_HEAD(&fx->domain.groups);
+	KUNIT_ASSERT_EQ(test, 0, vfio_iova_reset(&fx->container->iova, 0, U64_MAX));
+	list_add(&fx->domain.next, &fx->container->domains);
+	fx->container->pgsize_bitmap = PAGE_SIZE;
+	test->priv = fx;
+	return 0;
+}
+
+static void request_case_exit(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	if (!fx)
+		return;
+	down_write(&fx->container->lock);
+	vfio_unmap_all(fx->container);
+	list_del(&fx->domain.next);
+	up_write(&fx->container->lock);
+	vfio_container_destroy(fx->container);
+	mock_iommu_destroy(fx->mock);
+	user_unmap(fx->vaddr, MMIO_PAGES);
+	user_mem_detach();
+}
+
+static int map_bytes(struct fixture *fx, u64 iova, u64 vaddr, u64 size)
+{
+	return vfio_map_dma(fx->container, iova, vaddr, size, RW, false);
+}
+
+static int map_pages(struct fixture *fx, unsigned int first, unsigned int npages)
+{
+	return map_bytes(fx, first * PAGE_SIZE, fx->vaddr, npages * PAGE_SIZE);
+}
+
+static int unmap_bytes(struct fixture *fx, u64 iova, u64 size, u64 *unmapped)
+{
+	return vfio_unmap_dma(fx->container, iova, size, false, NULL, unmapped);
+}
+
+static int unmap_all(struct fixture *fx, u64 *unmapped)
+{
+	return vfio_unmap_dma(fx->container, 0, 0, true, NULL, unmapped);
+}
+
+/* ---- what UNMAP applies to ---- */
+
+static const struct {
+	unsigned int first;
+	unsigned int npages;
+} three[] = { { 2, 2 }, { 4, 1 }, { 6, 3 } };
+
+#define THREE_PAGES	6	/* of all three */
+#define SPACE_PAGES	11
+
+/* What a range takes out of @three, in pages; negative if it is refused. */
+static int expected_unmap(bool v2, unsigned int from, unsigned int to, bool *takes)
+{
+	int pages = 0;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(three); i++) {
+		unsigned int first = three[i].first, end = first + three[i].npages;
+
+		takes[i] = first < to && end > from;
+		if (!takes[i])
+			continue;
+		if (v2 && (first < from || end > to))
+			return -EINVAL;
+		/* v1: a range that starts inside a mapping takes nothing at all. */
+		if (!v2 && first < from) {
+			memset(takes, 0, ARRAY_SIZE(three) * sizeof(*takes));
+			return 0;
+		}
+		pages += three[i].npages;
+	}
+	return pages;
+}
+
+/* Every range over three mappings: v1 takes what it touches, v2 does not bisect. */
+static void every_range_over_three_mappings(struct kunit *test, bool v2)
+{
+	struct fixture *fx = test->priv;
+	unsigned int from, to, i;
+
+	fx->container->v2 = v2;
+	for (from = 0; from < SPACE_PAGES; from++) {
+		for (to = from + 1; to <= SPACE_PAGES; to++) {
+			bool takes[ARRAY_SIZE(three)] = {};
+			int pages = expected_unmap(v2, from, to, takes), ret;
+			u64 unmapped = 1;
+
+			for (i = 0; i < ARRAY_SIZE(three); i++)
+				KUNIT_ASSERT_EQ(test, 0, map_pages(fx, three[i].first,
+								   three[i].npages));
+			ret = unmap_bytes(fx, from * PAGE_SIZE, (to - from) * PAGE_SIZE,
+					  &unmapped);
+			KUNIT_ASSERT_EQ_MSG(test, ret, min(pages, 0), "pages %u to %u", from, to);
+			pages = max(pages, 0);
+			KUNIT_ASSERT_EQ_MSG(test, unmapped, (u64)pages * PAGE_SIZE,
+					    "pages %u to %u", from, to);
+			KUNIT_ASSERT_EQ(test, fx->mock->nr_ptes, THREE_PAGES - pages);
+			for (i = 0; i < ARRAY_SIZE(three) && !ret; i++)
+				KUNIT_ASSERT_EQ(test, takes[i],
+						mock_iommu_prot(fx->mock,
+								three[i].first * PAGE_SIZE) < 0);
+			KUNIT_ASSERT_EQ(test, 0, unmap_all(fx, &unmapped));
+			KUNIT_ASSERT_EQ(test, unmapped, (u64)(THREE_PAGES - pages) * PAGE_SIZE);
+			mock_iommu_expect_empty(test, fx->mock);
+		}
+	}
+}
+
+static void v1_unmap_takes_what_it_touches(struct kunit *test)
+{
+	every_range_over_three_mappings(test, false);
+}
+
+static void v2_unmap_does_not_bisect(struct kunit *test)
+{
+	every_range_over_three_mappings(test, true);
+}
+
+/* The last page of IOVA space is a page like any other. */
+static void last_page_of_iova_space(struct kunit *test)
+{
+	u64 top = U64_MAX - PAGE_SIZE + 1, unmapped = 0;
+	struct fixture *fx = test->priv;
+
+	KUNIT_ASSERT_EQ(test, 0, map_bytes(fx, top, fx->vaddr, PAGE_SIZE));
+	KUNIT_ASSERT_EQ(test, 0, map_bytes(fx, 0, fx->vaddr, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, -EEXIST, map_bytes(fx, top - PAGE_SIZE, fx->vaddr, 2 * PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, 0, unmap_bytes(fx, top, PAGE_SIZE, &unmapped));
+	KUNIT_EXPECT_EQ(test, unmapped, (u64)PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_ptes, 1U);
+
+	KUNIT_ASSERT_EQ(test, 0, map_bytes(fx, top, fx->vaddr, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, 0, unmap_all(fx, &unmapped));
+	KUNIT_EXPECT_EQ(test, unmapped, (u64)2 * PAGE_SIZE);
+	mock_iommu_expect_empty(test, fx->mock);
+}
+
+/* ---- requests that are refused ---- */
+
+/* The right errno, and nothing has changed, not even for a moment. */
+static void bad_map_is_refused(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	u64 va = fx->vaddr, wrap = U64_MAX - 2 * PAGE_SIZE + 1;
+	const struct {
+		const char *what;
+		u64 iova, vaddr, size;
+		int ret;
+	} bad[] = {
+		{ "zero size", 0x100000, va, 0, -EINVAL },
+		{ "unaligned IOVA", 0x100800, va, PAGE_SIZE, -EINVAL },
+		{ "unaligned vaddr", 0x100000, va + 0x800, PAGE_SIZE, -EINVAL },
+		{ "unaligned size", 0x100000, va, PAGE_SIZE + 0x800, -EINVAL },
+		{ "IOVA wraps around", wrap, va, 3 * PAGE_SIZE, -EOVERFLOW },
+		{ "vaddr wraps around", 0x100000, wrap, 3 * PAGE_SIZE, -EOVERFLOW },
+		{ "overlap at the start", 0x1000, va, 3 * PAGE_SIZE, -EEXIST },
+		{ "overlap at the end", 0x4000, va, PAGE_SIZE, -EEXIST },
+		{ "the same again", 0x2000, va, 3 * PAGE_SIZE, -EEXIST },
+		{ "below the valid range", 0, va, 2 * PAGE_SIZE, -EINVAL },
+		{ "across a reserved region", 0xfedff000, va, 2 * PAGE_SIZE, -EINVAL },
+		{ "inside a reserved region", 0xfee00000, va, PAGE_SIZE, -EINVAL },
+		{ "beyond the aperture", BIT_ULL(48) - PAGE_SIZE, va, 2 * PAGE_SIZE, -EINVAL },
+		{ "no memory there", 0x100000, va + MMIO_PAGES * PAGE_SIZE, PAGE_SIZE, -EFAULT },
+	};
+	unsigned int i, avail, calls;
+
+	vfio_iova_narrow(&fx->container->iova, PAGE_SIZE, BIT_ULL(48) - 1);
+	KUNIT_ASSERT_EQ(test, 0, vfio_iova_exclude(&fx->container->iova, 0xfee00000, 0xfeefffff));
+	KUNIT_ASSERT_EQ(test, 0, map_bytes(fx, 0x2000, va, 3 * PAGE_SIZE));
+	avail = fx->container->tree.avail;
+	calls = fx->mock->nr_map;
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		KUNIT_EXPECT_EQ_MSG(test, bad[i].ret,
+				    map_bytes(fx, bad[i].iova, bad[i].vaddr, bad[i].size),
+				    "%s", bad[i].what);
+		KUNIT_EXPECT_EQ_MSG(test, fx->container->tree.avail, avail, "%s", bad[i].what);
+		KUNIT_EXPECT_EQ_MSG(test, fx->mock->nr_map, calls, "%s", bad[i].what);
+	}
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_ptes, 3U);
+}
+
+static void bad_unmap_is_refused(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	static const struct {
+		const char *what;
+		u64 iova, size;
+		bool all;
+		int ret;
+	} bad[] = {
+		{ "zero size", 0x2000, 0, false, -EINVAL },
+		{ "unaligned IOVA", 0x2800, PAGE_SIZE, false, -EINVAL },
+		{ "unaligned size", 0x2000, PAGE_SIZE + 0x800, false, -EINVAL },
+		{ "wraps around", U64_MAX - 2 * PAGE_SIZE + 1, 3 * PAGE_SIZE, false, -EOVERFLOW },
+		{ "all, with an IOVA", 0x2000, 0, true, -EINVAL },
+		{ "all, with a size", 0, PAGE_SIZE, true, -EINVAL },
+	};
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, 2, 3));
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		u64 unmapped = 1;
+
+		KUNIT_EXPECT_EQ_MSG(test, bad[i].ret,
+				    vfio_unmap_dma(fx->container, bad[i].iova, bad[i].size,
+						   bad[i].all, NULL, &unmapped),
+				    "%s", bad[i].what);
+		KUNIT_EXPECT_EQ_MSG(test, unmapped, 0ULL, "%s", bad[i].what);
+		KUNIT_EXPECT_EQ_MSG(test, fx->mock->nr_ptes, 3U, "%s", bad[i].what);
+	}
+}
+
+/* dma_entry_limit counts mappings; each that goes makes room for one. */
+static void entry_limit_is_exact(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int i;
+	u64 unmapped;
+
+	for (i = 0; i < ENTRIES; i++)
+		KUNIT_ASSERT_EQ(test, 0, map_pages(fx, 2 * i, 1));
+	KUNIT_EXPECT_EQ(test, -ENOSPC, map_pages(fx, 2 * ENTRIES, 1));
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_ptes, (unsigned int)ENTRIES);
+	KUNIT_ASSERT_EQ(test, 0, unmap_bytes(fx, 4 * PAGE_SIZE, PAGE_SIZE, &unmapped));
+	KUNIT_EXPECT_EQ(test, 0, map_pages(fx, 2 * ENTRIES, 1));
+	KUNIT_EXPECT_EQ(test, -ENOSPC, map_pages(fx, 4, 1));
+	KUNIT_ASSERT_EQ(test, 0, unmap_all(fx, &unmapped));
+	mock_iommu_expect_empty(test, fx->mock);
+}
+
+/* ---- who waits for whom ---- */
+
+/* A request in a thread of its own. */
+struct request {
+	struct fixture *fx;
+	enum { MAP, UNMAP, UNMAP_ALL } op;
+	unsigned int first;
+	unsigned int npages;
+	struct task_struct *task;
+	struct completion done;
+	int ret;
+	u64 unmapped;
+};
+
+static int request_thread(void *data)
+{
+	struct request *r = data;
+
+	allow_signal(SIGKILL);
+	user_mem_borrow();
+	if (r->op == MAP)
+		r->ret = map_pages(r->fx, r->first, r->npages);
+	else if (r->op == UNMAP)
+		r->ret = unmap_bytes(r->fx, r->first * PAGE_SIZE, r->npages * PAGE_SIZE,
+				     &r->unmapped);
+	else
+		r->ret = unmap_all(r->fx, &r->unmapped);
+	user_mem_return();
+	complete(&r->done);
+	while (!kthread_should_stop())
+		schedule_timeout_interruptible(1);
+	return 0;
+}
+
+static void start(struct kunit *test, struct request *r)
+{
+	r->fx = test->priv;
+	r->ret = 1;
+	init_completion(&r->done);
+	r->task = kthread_run(request_thread, r, "vfio-request");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(r->task));
+}
+
+static bool waits(struct request *r)
+{
+	return !wait_for_completion_timeout(&r->done, msecs_to_jiffies(50));
+}
+
+/* Collect a thread. Returns whether it came to its end. */
+static bool finish(struct request *r)
+{
+	bool done = wait_for_completion_timeout(&r->done, 10 * HZ);
+
+	if (done)
+		kthread_stop(r->task);
+	return done;
+}
+
+/* Start to MAP, and hold it where it maps its first run. */
+static void start_held_map(struct kunit *test, struct request *r, struct completion *gate)
+{
+	struct fixture *fx = test->priv;
+
+	init_completion(gate);
+	fx->mock->gate = gate;
+	start(test, r);
+	KUNIT_ASSERT_TRUE(test, wait_for_completion_timeout(&fx->mock->entered, 10 * HZ));
+}
+
+/* What is disjoint goes on while a MAP is under way. */
+static void disjoint_requests_do_not_wait(struct kunit *test)
+{
+	struct request slow = { .op = MAP, .first = 10, .npages = 4 };
+	struct request map = { .op = MAP, .first = 20, .npages = 4 };
+	struct request unmap = { .op = UNMAP, .first = 20, .npages = 4 };
+	struct completion gate;
+	bool map_done, unmap_done;
+
+	start_held_map(test, &slow, &gate);
+	start(test, &map);
+	map_done = finish(&map);
+	start(test, &unmap);
+	unmap_done = finish(&unmap);
+	complete(&gate);
+	KUNIT_ASSERT_TRUE(test, finish(&slow));
+	KUNIT_ASSERT_TRUE_MSG(test, map_done && unmap_done, "waited for a MAP elsewhere");
+	KUNIT_EXPECT_EQ(test, slow.ret, 0);
+	KUNIT_EXPECT_EQ(test, map.ret, 0);
+	KUNIT_EXPECT_EQ(test, unmap.ret, 0);
+	KUNIT_EXPECT_EQ(test, unmap.unmapped, (u64)4 * PAGE_SIZE);
+}
+
+/* What meets a MAP under way waits for it, and then sees it whole: never EBUSY. */
+static void requests_wait_for_a_map_under_way(struct kunit *test)
+{
+	struct request others[] = {
+		{ .op = MAP, .first = 12, .npages = 4 },
+		{ .op = UNMAP, .first = 8, .npages = 10 },
+		{ .op = UNMAP, .first = 10, .npages = 4 },
+		{ .op = UNMAP, .first = 11, .npages = 1 },
+		{ .op = UNMAP_ALL },
+	};
+	static const struct {
+		int ret;
+		u64 pages;
+	} want[] = { { -EEXIST, 0 }, { 0, 4 }, { 0, 4 }, { -EINVAL, 0 }, { 0, 4 } };
+	struct fixture *fx = test->priv;
+	unsigned int i;
+	u64 unmapped;
+
+	for (i = 0; i < ARRAY_SIZE(others); i++) {
+		struct request slow = { .op = MAP, .first = 10, .npages = 4 };
+		struct completion gate;
+		bool waited;
+
+		start_held_map(test, &slow, &gate);
+		start(test, &others[i]);
+		waited = waits(&others[i]);
+		complete(&gate);
+		KUNIT_ASSERT_TRUE(test, finish(&slow));
+		KUNIT_EXPECT_TRUE_MSG(test, waited, "request %u", i);
+		if (waited)
+			KUNIT_ASSERT_TRUE_MSG(test, finish(&others[i]), "request %u", i);
+		KUNIT_EXPECT_EQ(test, slow.ret, 0);
+		KUNIT_EXPECT_EQ_MSG(test, others[i].ret, want[i].ret, "request %u", i);
+		KUNIT_EXPECT_EQ_MSG(test, others[i].unmapped, want[i].pages * PAGE_SIZE,
+				    "request %u", i);
+		KUNIT_ASSERT_EQ(test, 0, unmap_all(fx, &unmapped));
+		mock_iommu_expect_empty(test, fx->mock);
+	}
+}
+
+/* If the MAP under way fails, who waited finds the IOVA free. */
+static void waiters_go_on_after_a_failed_map(struct kunit *test)
+{
+	struct request slow = { .op = MAP, .first = 10, .npages = 4 };
+	struct request map = { .op = MAP, .first = 12, .npages = 4 };
+	struct fixture *fx = test->priv;
+	struct completion gate;
+	bool waited;
+
+	fx->mock->fail_map = 1;
+	start_held_map(test, &slow, &gate);
+	start(test, &map);
+	waited = waits(&map);
+	complete(&gate);
+	KUNIT_ASSERT_TRUE(test, finish(&slow));
+	KUNIT_ASSERT_TRUE(test, waited);
+	KUNIT_ASSERT_TRUE(test, finish(&map));
+	KUNIT_EXPECT_EQ(test, slow.ret, -ENOMEM);
+	KUNIT_EXPECT_EQ(test, map.ret, 0);
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_ptes, 4U);
+}
+
+/* A killed process stops to wait, and has done nothing. */
+static void killed_waiter_has_done_nothing(struct kunit *test)
+{
+	struct request slow = { .op = MAP, .first = 10, .npages = 4 };
+	struct request unmap = { .op = UNMAP, .first = 10, .npages = 4 };
+	struct request map = { .op = MAP, .first = 12, .npages = 4 };
+	struct fixture *fx = test->priv;
+	struct completion gate;
+	bool ended;
+
+	start_held_map(test, &slow, &gate);
+	start(test, &unmap);
+	start(test, &map);
+	ended = !waits(&unmap) || !waits(&map);
+	send_sig(SIGKILL, unmap.task, 1);
+	send_sig(SIGKILL, map.task, 1);
+	ended |= !finish(&unmap) || !finish(&map);
+	complete(&gate);
+	KUNIT_ASSERT_TRUE(test, finish(&slow));
+	KUNIT_ASSERT_FALSE(test, ended);
+	KUNIT_EXPECT_EQ(test, unmap.ret, -EINTR);
+	KUNIT_EXPECT_EQ(test, unmap.unmapped, 0ULL);
+	KUNIT_EXPECT_EQ(test, map.ret, -EINTR);
+	KUNIT_EXPECT_EQ(test, slow.ret, 0);
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_ptes, 4U);
+	KUNIT_EXPECT_EQ(test, fx->container->tree.avail, ENTRIES - 1U);
+}
+
+static struct kunit_case request_cases[] = {
+	KUNIT_CASE(v1_unmap_takes_what_it_touches),
+	KUNIT_CASE(v2_unmap_does_not_bisect),
+	KUNIT_CASE(last_page_of_iova_space),
+	KUNIT_CASE(bad_map_is_refused),
+	KUNIT_CASE(bad_unmap_is_refused),
+	KUNIT_CASE(entry_limit_is_exact),
+	KUNIT_CASE(disjoint_requests_do_not_wait),
+	KUNIT_CASE(requests_wait_for_a_map_under_way),
+	KUNIT_CASE(waiters_go_on_after_a_failed_map),
+	KUNIT_CASE(killed_waiter_has_done_nothing),
+	{}
+};
+
+static struct kunit_suite request_suite = {
+	.name = "vfio_requests",
+	.suite_init = user_mem_suite_init,
+	.suite_exit = user_mem_suite_exit,
+	.init = request_case_init,
+	.exit = request_case_exit,
+	.test_cases = request_cases,
+};
+
+kunit_test_suite(request_suite);

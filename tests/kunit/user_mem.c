@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * User memory of a chosen physical layout: see user_mem.h.
+ *
+ * Cases run in kernel threads, which have no memory of their own: they borrow
+ * that of the task that loads the module.
+ */
+
+#include <linux/anon_inodes.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/kthread.h>
+#include <linux/log2.h>
+#include <linux/mman.h>
+#include <linux/module.h>
+#include <linux/sched/mm.h>
+
+#include "user_mem.h"
+
+#define USER_BLOCK_ORDER	ilog2(USER_BLOCK_PAGES)
+
+static struct mm_struct *loader_mm;
+
+int user_mem_suite_init(struct kunit_suite *suite)
+{
+	loader_mm = get_task_mm(current);
+	return loader_mm ? 0 : -EINVAL;
+}
+
+void user_mem_suite_exit(struct kunit_suite *suite)
+{
+	mmput(loader_mm);
+	/* Kernel threads leave closing a file to a worker: the module must outlive that. */
+	flush_delayed_fput();
+}
+
+/* Lend the loader's memory to the thread of a case. */
+void user_mem_attach(struct kunit *test)
+{
+	KUNIT_ASSERT_NULL(test, current->mm);
+	/* For the thread's exit, which drops a user's reference. */
+	mmget(loader_mm);
+	kthread_use_mm(loader_mm);
+}
+
+/* Called from the exit of a case, which may run in another thread. */
+void user_mem_detach(void)
+{
+	/* Of kthread_use_mm(), which the thread's exit does not know about. */
+	mmdrop(loader_mm);
+}
+
+/* The same for a thread that a case starts, until user_mem_return(). */
+void user_mem_borrow(void)
+{
+	kthread_use_mm(loader_mm);
+}
+
+void user_mem_return(void)
+{
+	kthread_unuse_mm(loader_mm);
+}
+
+struct page *user_block_alloc(struct kunit *test)
+{
+	struct page *block = alloc_pages(GFP_KERNEL | __GFP_ZERO, USER_BLOCK_ORDER);
+
+	KUNIT_ASSERT_NOT_NULL(test, block);
+	split_page(block, USER_BLOCK_ORDER);
+	return block;
+}
+
+void user_block_free(struct page *block)
+{
+	unsigned int i;
+
+	for (i = 0; i < USER_BLOCK_PAGES; i++)
+		__free_page(block + i);
+}
+
+struct layout {
+	struct page **pages;
+	unsigned long pfn;
+};
+
+static int layout_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	const struct layout *layout = file->private_data;
+	unsigned long n = vma_pages(vma), i;
+	int ret = 0;
+
+	if (!layout->pages)
+		return remap_pfn_range(vma, vma->vm_start, layout->pfn, n << PAGE_SHIFT,
+				       vma->vm_page_prot);
+	for (i = 0; i < n && !ret; i++)
+		ret = vm_insert_page(vma, vma->vm_start + i * PAGE_SIZE, layout->pages[i]);
+	return ret;
+}
+
+static const struct file_operations layout_fops = {
+	.owner = THIS_MODULE,
+	.mmap = layout_mmap,
+};
+
+static unsigned long map_layout(struct kunit *test, struct layout *layout, unsigned long at,
+				unsigned int npages, unsigned long prot)
+{
+	struct file *file = anon_inode_getfile("layout", &layout_fops, layout, O_RDWR);
+	unsigned long vaddr;
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
+	vaddr = vm_mmap(file, at, (unsigned long)npages << PAGE_SHIFT, prot,
+			MAP_SHARED | (at ? MAP_FIXED : 0), 0);
+	/* The mapping keeps the file, but needs its layout no more. */
+	file->private_data = NULL;
+	fput(file);
+	KUNIT_ASSERT_FALSE_MSG(test, IS_ERR_VALUE(vaddr), "mmap: %ld", (long)vaddr);
+	return vaddr;
+}
+
+/* Shared memory made of @pages, in this order. */
+unsigned long user_map_pages(struct kunit *test, struct page **pages, unsigned int npages,
+			     unsigned long prot)
+{
+	struct layout layout = { .pages = pages };
+
+	return map_layout(test, &layout, 0, npages, prot);
+}
+
+/*
+ * A VM_PFNMAP area, as a device's BAR would be; at @at, or anywhere if that is 0.
+ * It must be gone when the module's loader gets back to user space: UML knows no
+ * way to give it frames that are not RAM.
+ */
+unsigned long user_map_pfns(struct kunit *test, unsigned long at, unsigned long pfn,
+			    unsigned int npages)
+{
+	struct layout layout = { .pfn = pfn };
+
+	return map_layout(test, &layout, at, npages, PROT_READ | PROT_WRITE);
+}
+
+/* Private memory that nobody has touched. */
+unsigned long user_map_anon(struct kunit *test, unsigned int npages, unsigned long prot)
+{
+	unsigned long vaddr = vm_mmap(NULL, 0, (unsigned long)npages << PAGE_SHIFT, prot,
+				      MAP_PRIVATE | MAP_ANONYMOUS, 0);
+
+	KUNIT_ASSERT_FALSE_MSG(test, IS_ERR_VALUE(vaddr), "mmap: %ld", (long)vaddr);
+	return vaddr;
+}
+
+/* From any thread: the exit of a case may run in another one than the case. */
+void user_unmap(unsigned long vaddr, unsigned int npages)
+{
+	bool borrow = !current->mm;
+
+	if (borrow)
+		user_mem_borrow();
+	vm_munmap(vaddr, (unsigned long)npages << PAGE_SHIFT);
+	if (borrow)
+		user_mem_return();
+}
+
+unsigned long user_locked_vm(void)
+{
+	return READ_ONCE(loader_mm->locked_vm);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * User memory of a chosen physical layout, for suites that run in kernel
+ * threads. UML has neither huge pages nor any other way to ask for it.
+ */
+#ifndef _TESTS_KUNIT_USER_MEM_H
+#define _TESTS_KUNIT_USER_MEM_H
+
+#include <kunit/test.h>
+#include <linux/mm.h>
+
+/* Physically contiguous pages, aligned to their size. */
+#define USER_BLOCK_PAGES	1024U
+
+int user_mem_suite_init(struct kunit_suite *suite);
+void user_mem_suite_exit(struct kunit_suite *suite);
+void user_mem_attach(struct kunit *test);
+void user_mem_detach(void);
+void user_mem_borrow(void);
+void user_mem_return(void);
+
+struct page *user_block_alloc(struct kunit *test);
+void user_block_free(struct page *block);
+
+unsigned long user_map_pages(struct kunit *test, struct page **pages, unsigned int npages,
+			     unsigned long prot);
+unsigned long user_map_pfns(struct kunit *test, unsigned long at, unsigned long pfn,
+			    unsigned int npages);
+unsigned long user_map_anon(struct kunit *test, unsigned int npages, unsigned long prot);
+void user_unmap(unsigned long vaddr, unsigned int npages);
+unsigned long user_locked_vm(void);
+
+#endif /* _TESTS_KUNIT_USER_MEM_H */
