@@ -33,7 +33,7 @@ kdir:
 	@test -e $(KDIR)/Makefile || { echo "No kernel headers at $(KDIR):" \
 		"install linux-headers-$(shell uname -r), or say where they are with KDIR=" >&2; exit 1; }
 
-.PHONY: demo check kunit vmtest static
+.PHONY: demo check kunit vmtest difftest static
 demo:
 	@KERNEL=$(KERNEL) IOMMU=$(IOMMU) tests/vm/demo
 check:
@@ -44,6 +44,9 @@ kunit:
 vmtest:
 	@tools/setup
 	@tests/vm/check --kernel $(KERNEL) --iommu $(IOMMU)
+difftest:
+	@tools/setup
+	@KERNEL=$(KERNEL) IOMMU=$(IOMMU) tests/vm/difftest
 static:
 	@tools/setup
 	@tests/static
@@ -65,5 +68,7 @@ help:
 	@echo '  make check         all tests, on all kernels and IOMMUs'
 	@echo '  make kunit         the KUnit suites, under User-Mode Linux'
 	@echo '  make vmtest        the tests in a VM'
+	@echo '  make difftest      the same random requests to the in-tree module and to ours;'
+	@echo '                     SEED= and OPS= choose them'
 	@echo '  make static        warnings, sparse, checkpatch, kernel-doc, shellcheck'
 	@echo '  make clean-cache   remove everything that was downloaded or built elsewhere'

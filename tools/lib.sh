@@ -33,5 +33,5 @@ copy_sources()
 	rsync -a --delete --filter='P *.o' --filter='P *.ko' --filter='P *.mod*' --filter='P .*' \
 		--filter='P modules.order' --filter='P Module.symvers' \
 		--exclude=.git --include='*/' --include='Kbuild*' --include='*.[ch]' --exclude='*' \
-		--exclude=tests/vm "$TOP/" "$1/"
+		"$TOP/" "$1/"
 }
