@@ -46,7 +46,7 @@ vmtest:
 	@tests/vm/check --kernel $(KERNEL) --iommu $(IOMMU)
 difftest:
 	@tools/setup
-	@KERNEL=$(KERNEL) IOMMU=$(IOMMU) tests/vm/difftest
+	@KERNEL=$(KERNEL) IOMMU=$(IOMMU) SEED=$(SEED) OPS=$(OPS) tests/vm/difftest
 static:
 	@tools/setup
 	@tests/static
