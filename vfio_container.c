@@ -195,19 +195,21 @@ int vfio_container_lock_reach(struct vfio_type1_container *container, u64 last)
 /* ---- what follows from the domains and groups ---- */
 
 /*
- * Page sizes that all domains have.  Sizes below PAGE_SIZE are hidden behind
- * PAGE_SIZE: memory is pinned by pages, and a page can be mapped by any of them.
+ * Page sizes that all domains have, and @extra, if not NULL, which is not in the
+ * list yet.  Sizes below PAGE_SIZE are hidden behind PAGE_SIZE: memory is pinned by
+ * pages, and a page can be mapped by any of them.
  */
-static void container_update_pgsizes(struct vfio_type1_container *container)
+static unsigned long container_common_pgsizes(struct vfio_type1_container *container,
+					      const struct vfio_domain *extra)
 {
-	unsigned long pgsizes = ULONG_MAX;
+	unsigned long pgsizes = extra ? extra->domain->pgsize_bitmap : ULONG_MAX;
 	struct vfio_domain *domain;
 
 	list_for_each_entry(domain, &container->domains, next)
 		pgsizes &= domain->domain->pgsize_bitmap;
 	if (pgsizes & ~PAGE_MASK)
 		pgsizes = (pgsizes & PAGE_MASK) | PAGE_SIZE;
-	container->pgsize_bitmap = pgsizes;
+	return pgsizes;
 }
 
 static void resv_free(struct list_head *regions)
@@ -552,8 +554,8 @@ bool vfio_container_has_emulated(struct vfio_type1_container *container)
  *
  * Context: may sleep; takes container->lock for writing.
  * Return: 0; -EBUSY while addresses are exchanged, or if the group's devices are
- * in use; -EINVAL if the group is attached already, or a mapping lies outside of
- * what is valid for it; -EPERM without MSI isolation; -ENOMEM; -EINTR on a
+ * in use; -EINVAL if the group is attached already, has no page size in common
+ * with the others, or a mapping lies outside of what is valid for it; -EPERM without MSI isolation; -ENOMEM; -EINTR on a
  * fatal signal; whatever the IOMMU says.  On failure the container is unchanged.
  */
 int vfio_container_attach(struct vfio_type1_container *container, struct iommu_group *group)
@@ -615,11 +617,19 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 	if (ret) {
 		domain_free(domain);
 	} else {
+		ret = -EINVAL;
+		if (!container_common_pgsizes(container, domain)) {
+			vfio_refuse(container,
+				    "attach of group %d: its page sizes 0x%lx have none in common with 0x%lx",
+				    iommu_group_id(group), domain->domain->pgsize_bitmap,
+				    container->pgsize_bitmap);
+			goto detach;
+		}
 		vfio_fgsp_probe(domain, &iova);
 		ret = domain_prepare_msi(domain, group) ?: container_add_domain(container, domain);
 		if (ret)
 			goto detach;
-		container_update_pgsizes(container);
+		container->pgsize_bitmap = container_common_pgsizes(container, NULL);
 	}
 	container_set_iova(container, &iova);
 	container->dirty_groups++;
@@ -650,7 +660,7 @@ static void container_remove_domain(struct vfio_type1_container *container,
 	}
 	list_del(&domain->next);
 	domain_free(domain);
-	container_update_pgsizes(container);
+	container->pgsize_bitmap = container_common_pgsizes(container, NULL);
 }
 
 /**
