@@ -223,7 +223,7 @@ static phys_addr_t mock_iova_to_phys(struct iommu_domain *domain, dma_addr_t iov
 	return pte ? pte->phys + (iova - pte->iova) : 0;
 }
 
-static const struct iommu_domain_ops mock_ops = {
+const struct iommu_domain_ops mock_iommu_ops = {
 	.map_pages = mock_map_pages,
 	.unmap_pages = mock_unmap_pages,
 	.iotlb_sync = mock_sync,
@@ -255,22 +255,16 @@ static const struct iommu_domain_ops mock_single_ops = {
 static const struct iommu_domain_ops mock_single_ops;
 #endif
 
-struct mock_iommu *mock_iommu_create(struct kunit *test, const struct mock_flavour *flavour)
+/* Make an empty page table of zeroed memory; @domain is the caller's to fill in. */
+void mock_iommu_init(struct mock_iommu *mock)
 {
-	struct mock_iommu *mock = kzalloc(sizeof(*mock), GFP_KERNEL);
-
-	KUNIT_ASSERT_NOT_NULL(test, mock);
-	mock->domain.type = IOMMU_DOMAIN_UNMANAGED;
-	mock->domain.ops = flavour->single ? &mock_single_ops : &mock_ops;
-	mock->domain.pgsize_bitmap = flavour->pgsize_bitmap;
 	mock->ptes = RB_ROOT;
 	INIT_LIST_HEAD(&mock->stale);
 	init_completion(&mock->entered);
 	mock->stuck = MOCK_NOT_STUCK;
-	return mock;
 }
 
-void mock_iommu_destroy(struct mock_iommu *mock)
+void mock_iommu_fini(struct mock_iommu *mock)
 {
 	struct mock_pte *pte, *next;
 
@@ -278,6 +272,23 @@ void mock_iommu_destroy(struct mock_iommu *mock)
 		kfree(pte);
 	list_for_each_entry_safe(pte, next, &mock->stale, stale)
 		kfree(pte);
+}
+
+struct mock_iommu *mock_iommu_create(struct kunit *test, const struct mock_flavour *flavour)
+{
+	struct mock_iommu *mock = kzalloc(sizeof(*mock), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, mock);
+	mock_iommu_init(mock);
+	mock->domain.type = IOMMU_DOMAIN_UNMANAGED;
+	mock->domain.ops = flavour->single ? &mock_single_ops : &mock_iommu_ops;
+	mock->domain.pgsize_bitmap = flavour->pgsize_bitmap;
+	return mock;
+}
+
+void mock_iommu_destroy(struct mock_iommu *mock)
+{
+	mock_iommu_fini(mock);
 	kfree(mock);
 }
 

@@ -73,6 +73,11 @@ struct mock_iommu {
 
 #define MOCK_NOT_STUCK	U64_MAX	/* not page-aligned, so no IOPTE starts there */
 
+/* For a driver whose domains are made of mocks: see fake_iommu.h. */
+extern const struct iommu_domain_ops mock_iommu_ops;
+void mock_iommu_init(struct mock_iommu *mock);
+void mock_iommu_fini(struct mock_iommu *mock);
+
 struct mock_iommu *mock_iommu_create(struct kunit *test, const struct mock_flavour *flavour);
 void mock_iommu_destroy(struct mock_iommu *mock);
 void mock_iommu_lose(struct mock_iommu *mock, u64 iova);

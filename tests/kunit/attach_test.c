@@ -1,0 +1,1388 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Attach and detach of groups, with the kernel's own iommu_group and a fake IOMMU:
+ * containers with several domains of different kinds, with in-kernel users only,
+ * and with both.
+ *
+ * Most cases start with two mappings of fragmented memory, so that each has several
+ * runs. Whatever a case leaves attached or mapped, its exit destroys the container
+ * and checks that nothing of it is left.
+ */
+
+#include <kunit/test.h>
+#include <linux/bitmap.h>
+#include <linux/cred.h>
+#include <linux/mman.h>
+#include <linux/sched/signal.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+#include <linux/vfio.h>
+
+#include "vfio_type1.h"
+#include "fake_iommu.h"
+#include "fault.h"
+#include "user_mem.h"
+
+#define RW		(IOMMU_READ | IOMMU_WRITE)
+/* References to a block page: ours, and that of the user mapping. */
+#define REFS_UNPINNED	2
+#define ENTRIES		16
+#define MMIO_PFN	((64ULL << 30) >> PAGE_SHIFT)
+
+/* Two mappings of one stretch of user memory, which is made of runs. */
+#define RUN_PAGES	8
+#define NPAGES		128
+#define RUNS		(NPAGES / RUN_PAGES)
+#define LOW_IOVA	((u64)SZ_1M)
+#define LOW_PAGES	96
+#define HIGH_IOVA	((u64)SZ_4G)
+#define HIGH_PAGES	(NPAGES - LOW_PAGES)
+
+/* What the probe maps in a domain, before anything else. */
+#define PROBE_CALLS	1
+
+/* Ways to be unlike the first one, each of which takes a domain of its own. */
+static const struct fake_traits plain = {
+	.name = "plain", .pgsize_bitmap = SZ_4K | SZ_2M | SZ_1G,
+};
+
+static const struct fake_traits incoherent = {
+	.name = "incoherent", .pgsize_bitmap = SZ_4K | SZ_2M | SZ_1G, .incoherent = true,
+};
+
+static const struct fake_traits foreign = {
+	.name = "another driver's", .pgsize_bitmap = SZ_4K | SZ_2M | SZ_1G, .driver = 1,
+};
+
+static const struct fake_traits more_sizes = {
+	.name = "of other page sizes", .pgsize_bitmap = SZ_4K | SZ_64K | SZ_2M,
+};
+
+static const struct fake_traits large_pages = {
+	.name = "of large pages only", .pgsize_bitmap = SZ_64K | SZ_2M,
+};
+
+static const struct fake_traits *const unlike[] = { &incoherent, &foreign, &more_sizes };
+
+static void unlike_desc(const struct fake_traits *const *traits, char *desc)
+{
+	strscpy(desc, (*traits)->name, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(unlike, unlike, unlike_desc);
+
+static const struct fake_traits *param(struct kunit *test)
+{
+	return *(const struct fake_traits *const *)test->param_value;
+}
+
+/**
+ * struct fixture - what each case starts with
+ * @container: v2, without groups; NULL once it was destroyed
+ * @block: USER_BLOCK_PAGES contiguous pages
+ * @pages: NPAGES of them in the order of the user mapping
+ * @vaddr: where they are
+ * @locked_vm: before anything was charged
+ * @emulated: a group without an IOMMU
+ * @device: an in-kernel user in it, which unpins when it is told to
+ * @pinned: pages from @pages[0] on that @device has pinned at LOW_IOVA
+ */
+struct fixture {
+	struct vfio_type1_container *container;
+	struct page *block;
+	struct page *pages[NPAGES];
+	unsigned long vaddr;
+	unsigned long locked_vm;
+	struct iommu_group *emulated;
+	struct vfio_device device;
+	unsigned int pinned;
+};
+
+/* ---- in-kernel users ---- */
+
+static void unpin(struct fixture *fx)
+{
+	vfio_external_unpin(fx->container, LOW_IOVA, fx->pinned);
+	fx->pinned = 0;
+}
+
+static void device_dma_unmap(struct vfio_device *device, u64 iova, u64 length)
+{
+	struct fixture *fx = container_of(device, struct fixture, device);
+
+	if (fx->pinned && iova <= LOW_IOVA && LOW_IOVA - iova < length)
+		unpin(fx);
+}
+
+static const struct vfio_device_ops device_ops = {
+	.dma_unmap = device_dma_unmap,
+};
+
+static int attach_emulated(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	return vfio_container_attach_emulated(fx->container, fx->emulated);
+}
+
+static void detach_emulated(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	vfio_container_detach(fx->container, fx->emulated);
+}
+
+/* Have @group's driver pin the first @npages of the lower mapping. */
+static void pin(struct kunit *test, struct iommu_group *group, unsigned int npages)
+{
+	struct page *pages[LOW_PAGES];
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ(test, (int)npages,
+			vfio_external_pin(fx->container, group, LOW_IOVA, npages, RW, pages));
+	fx->pinned = npages;
+	for (i = 0; i < npages; i++)
+		KUNIT_ASSERT_PTR_EQ(test, pages[i], fx->pages[i]);
+}
+
+/* ---- groups behind the IOMMU ---- */
+
+static struct iommu_group *group(unsigned int nr)
+{
+	return fake_iommu.devices[nr].group;
+}
+
+static int attach(struct kunit *test, unsigned int nr, const struct fake_traits *traits)
+{
+	struct fixture *fx = test->priv;
+
+	fake_iommu.devices[nr].traits = traits;
+	return vfio_container_attach(fx->container, group(nr));
+}
+
+static void detach(struct kunit *test, unsigned int nr)
+{
+	struct fixture *fx = test->priv;
+
+	vfio_container_detach(fx->container, group(nr));
+}
+
+static void must_attach(struct kunit *test, unsigned int nr, const struct fake_traits *traits)
+{
+	KUNIT_ASSERT_EQ_MSG(test, 0, attach(test, nr, traits), "group %u, %s", nr, traits->name);
+}
+
+/* The page table that a group's device uses. */
+static struct mock_iommu *mock(unsigned int nr)
+{
+	return fake_mock(fake_iommu.devices[nr].domain);
+}
+
+/* ---- mappings ---- */
+
+static int map_bytes(struct kunit *test, u64 iova, unsigned long vaddr, u64 size, int prot)
+{
+	struct fixture *fx = test->priv;
+
+	return vfio_map_dma(fx->container, iova, vaddr, size, prot, false);
+}
+
+static int map_low(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	return map_bytes(test, LOW_IOVA, fx->vaddr, LOW_PAGES * PAGE_SIZE, RW);
+}
+
+static int map_high(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	return map_bytes(test, HIGH_IOVA, fx->vaddr + LOW_PAGES * PAGE_SIZE,
+			 HIGH_PAGES * PAGE_SIZE, IOMMU_READ);
+}
+
+static void map_both(struct kunit *test)
+{
+	KUNIT_ASSERT_EQ(test, 0, map_low(test));
+	KUNIT_ASSERT_EQ(test, 0, map_high(test));
+}
+
+static void must_unmap(struct kunit *test, u64 iova, u64 size)
+{
+	struct fixture *fx = test->priv;
+	u64 unmapped = 0;
+
+	KUNIT_ASSERT_EQ(test, 0, vfio_unmap_dma(fx->container, iova, size, false, NULL,
+						&unmapped));
+	KUNIT_ASSERT_EQ(test, unmapped, size);
+}
+
+static void unmap_both(struct kunit *test)
+{
+	must_unmap(test, LOW_IOVA, LOW_PAGES * PAGE_SIZE);
+	must_unmap(test, HIGH_IOVA, HIGH_PAGES * PAGE_SIZE);
+}
+
+/* ---- what is expected ---- */
+
+/* The first @npages are pinned for the IOMMU, others are not; and @charged are charged. */
+static void expect_pins(struct kunit *test, unsigned int npages, unsigned int charged)
+{
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < NPAGES; i++) {
+		int pins = (i < npages) + (i < fx->pinned);
+
+		KUNIT_EXPECT_EQ_MSG(test, page_ref_count(fx->pages[i]),
+				    REFS_UNPINNED + pins * GUP_PIN_COUNTING_BIAS, "page %u", i);
+	}
+	KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm + charged);
+}
+
+/* A domain's page table has both mappings, and nothing else. */
+static void expect_contents(struct kunit *test, struct mock_iommu *mock)
+{
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < NPAGES; i++) {
+		bool low = i < LOW_PAGES;
+		u64 iova = low ? LOW_IOVA + i * PAGE_SIZE :
+				 HIGH_IOVA + (i - LOW_PAGES) * PAGE_SIZE;
+
+		KUNIT_ASSERT_EQ_MSG(test, iommu_iova_to_phys(&mock->domain, iova),
+				    page_to_phys(fx->pages[i]), "page %u", i);
+		KUNIT_ASSERT_EQ(test, mock_iommu_prot(mock, iova),
+				(low ? RW : IOMMU_READ) | IOMMU_CACHE);
+	}
+	/* No run is as large as the second page size of any kind. */
+	KUNIT_EXPECT_EQ(test, mock->nr_ptes, (unsigned int)NPAGES);
+	KUNIT_EXPECT_STREQ(test, mock->violation, "");
+	KUNIT_EXPECT_TRUE(test, list_empty(&mock->stale));
+}
+
+/* Both mappings are pinned, charged, and in the domains of groups 0 and 1. */
+static void expect_both_in_two_domains(struct kunit *test)
+{
+	KUNIT_ASSERT_EQ(test, fake_iommu.nr_domains, 2U);
+	KUNIT_ASSERT_PTR_NE(test, mock(0), mock(1));
+	expect_contents(test, mock(0));
+	expect_contents(test, mock(1));
+	expect_pins(test, NPAGES, NPAGES);
+}
+
+/* Nothing is mapped in any domain of the container, and nothing pinned for them. */
+static void expect_no_mappings(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct vfio_domain *domain;
+
+	list_for_each_entry(domain, &fx->container->domains, next)
+		mock_iommu_expect_empty(test, fake_mock(domain->domain));
+	KUNIT_EXPECT_TRUE(test, RB_EMPTY_ROOT(&fx->container->tree.root));
+	KUNIT_EXPECT_EQ(test, fx->container->tree.avail, (unsigned int)ENTRIES);
+	expect_pins(test, 0, 0);
+}
+
+/* What an attach that fails must not change. */
+struct state {
+	const struct vfio_domain *primary;
+	unsigned int domains;
+	unsigned int groups;
+	unsigned int emulated;
+	unsigned int ptes;
+	unsigned long pgsizes;
+	unsigned int dirty_groups;
+	unsigned int avail;
+	unsigned int ranges;
+	u64 range_sum;
+	bool coherent;
+};
+
+static struct state state_of(struct kunit *test)
+{
+	struct vfio_type1_container *container = ((struct fixture *)test->priv)->container;
+	struct state s = {
+		.pgsizes = container->pgsize_bitmap,
+		.dirty_groups = container->dirty_groups,
+		.avail = container->tree.avail,
+		.ranges = container->iova.nr,
+		.coherent = vfio_container_coherent(container),
+	};
+	struct vfio_group_entry *entry;
+	struct vfio_domain *domain;
+	unsigned int i;
+
+	list_for_each_entry(domain, &container->domains, next) {
+		s.primary = s.primary ?: domain;
+		s.domains++;
+		s.ptes += fake_mock(domain->domain)->nr_ptes;
+		list_for_each_entry(entry, &domain->groups, next)
+			s.groups++;
+	}
+	list_for_each_entry(entry, &container->emulated, next)
+		s.emulated++;
+	for (i = 0; i < container->iova.nr; i++)
+		s.range_sum += (i + 1) * (container->iova.ranges[i].first +
+					  2 * container->iova.ranges[i].last);
+	return s;
+}
+
+/* The container is as it was, and no domain, IOPTE or use of a device is left over. */
+static void expect_state(struct kunit *test, const struct state *was, const char *what)
+{
+	struct state is = state_of(test);
+	unsigned int i, used = 0;
+
+	for (i = 0; i < FAKE_DEVICES; i++)
+		used += !!fake_iommu.devices[i].domain;
+	KUNIT_EXPECT_PTR_EQ_MSG(test, is.primary, was->primary, "%s", what);
+	KUNIT_EXPECT_EQ_MSG(test, is.domains, was->domains, "%s", what);
+	KUNIT_EXPECT_EQ_MSG(test, fake_iommu.nr_domains, was->domains, "%s", what);
+	KUNIT_EXPECT_EQ_MSG(test, is.groups, was->groups, "%s", what);
+	KUNIT_EXPECT_EQ_MSG(test, used, was->groups, "%s", what);
+	KUNIT_EXPECT_EQ_MSG(test, is.emulated, was->emulated, "%s", what);
+	KUNIT_EXPECT_EQ_MSG(test, is.ptes, was->ptes, "%s", what);
+	KUNIT_EXPECT_EQ_MSG(test, is.pgsizes, was->pgsizes, "%s", what);
+	KUNIT_EXPECT_EQ_MSG(test, is.dirty_groups, was->dirty_groups, "%s", what);
+	KUNIT_EXPECT_EQ_MSG(test, is.avail, was->avail, "%s", what);
+	KUNIT_EXPECT_EQ_MSG(test, is.ranges, was->ranges, "%s", what);
+	KUNIT_EXPECT_EQ_MSG(test, is.range_sum, was->range_sum, "%s", what);
+	KUNIT_EXPECT_EQ_MSG(test, is.coherent, was->coherent, "%s", what);
+	KUNIT_EXPECT_STREQ_MSG(test, fake_iommu.violation, "", "%s", what);
+}
+
+/* ---- each case ---- */
+
+static int attach_suite_init(struct kunit_suite *suite)
+{
+	int ret = user_mem_suite_init(suite);
+
+	return ret ?: fake_iommu_register();
+}
+
+static void attach_suite_exit(struct kunit_suite *suite)
+{
+	fake_iommu_unregister();
+	user_mem_suite_exit(suite);
+}
+
+/* Cut the block into runs and line these up in reverse. */
+static void make_user_memory(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	fx->block = user_block_alloc(test);
+	for (i = 0; i < NPAGES; i++)
+		fx->pages[i] = fx->block + (RUNS - 1 - i / RUN_PAGES) * RUN_PAGES + i % RUN_PAGES;
+	fx->vaddr = user_map_pages(test, fx->pages, NPAGES, PROT_READ | PROT_WRITE);
+}
+
+static int attach_case_init(struct kunit *test)
+{
+	struct fixture *fx = kunit_kzalloc(test, sizeof(*fx), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, fx);
+	user_mem_attach(test);
+	fake_iommu_reset();
+	vfio_type1_params.allow_unsafe_interrupts = true;
+	vfio_type1_params.dma_entry_limit = ENTRIES;
+	vfio_type1_params.unmap_walk = VFIO_UNMAP_RUNS;
+	vfio_type1_params.disable_hugepages = false;
+	fx->container = vfio_container_create(true, false);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->container));
+	fx->emulated = iommu_group_alloc();
+	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->emulated));
+	fx->device.ops = &device_ops;
+	vfio_external_register(fx->container, &fx->device);
+	fx->locked_vm = user_locked_vm();
+	test->priv = fx;
+	make_user_memory(test);
+	return 0;
+}
+
+/* Destroy the container. Nothing of it is left: no domain, IOPTE, pin or charge. */
+static void destroy(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	/* Devices are closed, and have unpinned, before their groups leave. */
+	if (fx->pinned)
+		unpin(fx);
+	vfio_external_unregister(fx->container, &fx->device);
+	vfio_container_destroy(fx->container);
+	fx->container = NULL;
+	KUNIT_EXPECT_EQ(test, fake_iommu.nr_domains, 0U);
+	KUNIT_EXPECT_STREQ(test, fake_iommu.violation, "");
+	for (i = 0; i < FAKE_DEVICES; i++)
+		KUNIT_EXPECT_NULL(test, fake_iommu.devices[i].domain);
+	expect_pins(test, 0, 0);
+}
+
+static void attach_case_exit(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	if (!fx)
+		return;
+	if (fx->container)
+		destroy(test);
+	vfio_type1_params.allow_unsafe_interrupts = false;
+	iommu_group_put(fx->emulated);
+	user_unmap(fx->vaddr, NPAGES);
+	user_block_free(fx->block);
+	user_mem_detach();
+}
+
+/* ---- which domain a group gets ---- */
+
+static void alike_group_joins_the_domain(struct kunit *test)
+{
+	struct mock_iommu *shared;
+	unsigned int calls;
+
+	must_attach(test, 0, &plain);
+	map_both(test);
+	shared = mock(0);
+	calls = shared->nr_map;
+	must_attach(test, 1, &plain);
+	KUNIT_EXPECT_EQ(test, fake_iommu.nr_domains, 1U);
+	KUNIT_EXPECT_PTR_EQ(test, mock(1), shared);
+	KUNIT_EXPECT_EQ_MSG(test, shared->nr_map, calls, "mapped something");
+
+	/* Whoever stays keeps everything. */
+	detach(test, 0);
+	KUNIT_ASSERT_PTR_EQ(test, mock(1), shared);
+	expect_contents(test, shared);
+	expect_pins(test, NPAGES, NPAGES);
+	unmap_both(test);
+	expect_no_mappings(test);
+}
+
+/* It gets what is mapped, in one call for each run. */
+static void unlike_group_gets_a_domain_of_the_same_contents(struct kunit *test)
+{
+	must_attach(test, 0, &plain);
+	map_both(test);
+	must_attach(test, 1, param(test));
+	expect_both_in_two_domains(test);
+	KUNIT_EXPECT_EQ(test, mock(1)->nr_map, (unsigned int)PROBE_CALLS + RUNS);
+}
+
+/* Not only the first domain can be joined, whether the others are known or found to be unlike. */
+static void group_joins_whichever_domain_is_alike(struct kunit *test)
+{
+	const struct fake_traits *second = param(test);
+
+	must_attach(test, 0, &plain);
+	map_both(test);
+	must_attach(test, 1, second);
+	must_attach(test, 2, second);
+	must_attach(test, 3, &plain);
+	expect_both_in_two_domains(test);
+	KUNIT_EXPECT_PTR_EQ(test, mock(2), mock(1));
+	KUNIT_EXPECT_PTR_EQ(test, mock(3), mock(0));
+}
+
+/* A container enforces coherency if all of its domains do. */
+static void coherency_is_that_of_all_domains(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	KUNIT_EXPECT_TRUE(test, vfio_container_coherent(fx->container));
+	must_attach(test, 0, &incoherent);
+	KUNIT_EXPECT_FALSE(test, vfio_container_coherent(fx->container));
+	must_attach(test, 1, &plain);
+	KUNIT_EXPECT_FALSE(test, vfio_container_coherent(fx->container));
+	detach(test, 0);
+	KUNIT_EXPECT_TRUE(test, vfio_container_coherent(fx->container));
+}
+
+/* Domains refuse to enforce coherency once they had a mapping. */
+static void probe_runs_after_coherency_and_leaves_nothing(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	must_attach(test, 0, &plain);
+	must_attach(test, 1, &foreign);
+	KUNIT_EXPECT_EQ(test, mock(0)->nr_map, (unsigned int)PROBE_CALLS);
+	KUNIT_EXPECT_EQ(test, mock(1)->nr_map, (unsigned int)PROBE_CALLS);
+	KUNIT_EXPECT_TRUE(test, vfio_container_coherent(fx->container));
+	expect_no_mappings(test);
+}
+
+/* ---- mapping and unmapping in two domains ---- */
+
+static void map_and_unmap_reach_both_domains(struct kunit *test)
+{
+	unsigned int syncs[2];
+
+	must_attach(test, 0, &plain);
+	must_attach(test, 1, param(test));
+	map_both(test);
+	expect_both_in_two_domains(test);
+	syncs[0] = mock(0)->nr_sync;
+	syncs[1] = mock(1)->nr_sync;
+	unmap_both(test);
+	KUNIT_EXPECT_GT(test, mock(0)->nr_sync, syncs[0]);
+	KUNIT_EXPECT_GT(test, mock(1)->nr_sync, syncs[1]);
+	/* The mocks have seen whether a page was unpinned before its sync. */
+	expect_no_mappings(test);
+}
+
+/* Whichever call to whichever domain fails, MAP leaves nothing in either. */
+static void map_failure_unwinds_both_domains(struct kunit *test)
+{
+	unsigned int nr, nth;
+
+	must_attach(test, 0, &plain);
+	must_attach(test, 1, param(test));
+	KUNIT_ASSERT_EQ(test, 0, map_high(test));
+	for (nr = 0; nr < 2; nr++) {
+		for (nth = 1; nth <= LOW_PAGES / RUN_PAGES; nth++) {
+			struct state before = state_of(test);
+
+			mock(nr)->fail_map = nth;
+			KUNIT_ASSERT_EQ(test, -ENOMEM, map_low(test));
+			KUNIT_ASSERT_EQ(test, mock(nr)->fail_map, 0U);
+			expect_state(test, &before, "failed MAP");
+		}
+	}
+	KUNIT_ASSERT_EQ(test, 0, map_low(test));
+	expect_both_in_two_domains(test);
+	unmap_both(test);
+	expect_no_mappings(test);
+}
+
+/*
+ * When the primary domain goes, addresses are read back from another one: UNMAP,
+ * in each of its ways, still finds and unpins everything, and MAP goes on.
+ */
+static void primary_domain_can_leave(struct kunit *test)
+{
+	static const enum vfio_unmap_walk walks[] = {
+		VFIO_UNMAP_RUNS, VFIO_UNMAP_FGSP, VFIO_UNMAP_COARSE,
+	};
+	unsigned int w;
+
+	for (w = 0; w < ARRAY_SIZE(walks); w++) {
+		vfio_type1_params.unmap_walk = walks[w];
+		must_attach(test, 0, &plain);
+		KUNIT_ASSERT_EQ(test, 0, map_low(test));
+		must_attach(test, 1, param(test));
+		KUNIT_ASSERT_EQ(test, 0, map_high(test));
+		detach(test, 0);
+		KUNIT_EXPECT_EQ(test, fake_iommu.nr_domains, 1U);
+		expect_contents(test, mock(1));
+		expect_pins(test, NPAGES, NPAGES);
+
+		/* The one that stays is what the next is filled from. */
+		must_attach(test, 2, &plain);
+		expect_contents(test, mock(2));
+		detach(test, 2);
+
+		unmap_both(test);
+		expect_no_mappings(test);
+		map_both(test);
+		expect_contents(test, mock(1));
+		detach(test, 1);
+		expect_no_mappings(test);
+	}
+}
+
+/* The other one leaves without a trace. */
+static void second_domain_can_leave(struct kunit *test)
+{
+	must_attach(test, 0, &plain);
+	map_both(test);
+	must_attach(test, 1, param(test));
+	detach(test, 1);
+	KUNIT_EXPECT_EQ(test, fake_iommu.nr_domains, 1U);
+	expect_contents(test, mock(0));
+	expect_pins(test, NPAGES, NPAGES);
+	unmap_both(test);
+	expect_no_mappings(test);
+}
+
+/* With the last group all mappings go, and the container can be used again. */
+static void last_group_takes_the_mappings_along(struct kunit *test)
+{
+	must_attach(test, 0, &plain);
+	must_attach(test, 1, &plain);
+	must_attach(test, 2, &incoherent);
+	map_both(test);
+	detach(test, 1);
+	detach(test, 0);
+	expect_contents(test, mock(2));
+	detach(test, 2);
+	KUNIT_EXPECT_EQ(test, fake_iommu.nr_domains, 0U);
+	expect_no_mappings(test);
+
+	must_attach(test, 0, &plain);
+	map_both(test);
+	expect_contents(test, mock(0));
+	expect_pins(test, NPAGES, NPAGES);
+}
+
+static void destroy_with_everything_attached(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	must_attach(test, 0, &plain);
+	must_attach(test, 1, &incoherent);
+	must_attach(test, 2, &foreign);
+	must_attach(test, 3, &plain);
+	map_both(test);
+	pin(test, fx->emulated, 3);
+	KUNIT_EXPECT_EQ(test, fake_iommu.nr_domains, 3U);
+	expect_pins(test, NPAGES, NPAGES);
+	destroy(test);
+}
+
+/* ---- page sizes ---- */
+
+static void page_sizes_are_those_of_all_domains(struct kunit *test)
+{
+	static const struct fake_traits small = {
+		.name = "smaller than a page", .pgsize_bitmap = SZ_1K | SZ_64K | SZ_2M,
+	};
+	const unsigned long *pgsizes =
+		&((struct fixture *)test->priv)->container->pgsize_bitmap;
+
+	KUNIT_EXPECT_EQ_MSG(test, *pgsizes, PAGE_MASK, "without a domain any will do");
+	must_attach(test, 0, &plain);
+	KUNIT_EXPECT_EQ(test, *pgsizes, (unsigned long)(SZ_4K | SZ_2M | SZ_1G));
+	must_attach(test, 1, &more_sizes);
+	KUNIT_EXPECT_EQ(test, *pgsizes, (unsigned long)(SZ_4K | SZ_2M));
+	must_attach(test, 2, &large_pages);
+	KUNIT_EXPECT_EQ(test, *pgsizes, (unsigned long)SZ_2M);
+	detach(test, 0);
+	KUNIT_EXPECT_EQ(test, *pgsizes, (unsigned long)(SZ_64K | SZ_2M));
+	detach(test, 2);
+	KUNIT_EXPECT_EQ(test, *pgsizes, (unsigned long)(SZ_4K | SZ_64K | SZ_2M));
+	detach(test, 1);
+	KUNIT_EXPECT_EQ(test, *pgsizes, PAGE_MASK);
+	must_attach(test, 0, &small);
+	KUNIT_EXPECT_EQ_MSG(test, *pgsizes, (unsigned long)(SZ_4K | SZ_64K | SZ_2M),
+			    "memory is pinned by pages");
+}
+
+/* The largest of the smallest pages is what requests must be aligned to. */
+static void smallest_page_is_that_of_all_domains(struct kunit *test)
+{
+	unsigned int reserve = 3 * SZ_64K / PAGE_SIZE;
+	unsigned long hole = user_map_anon(test, reserve, PROT_READ);
+	unsigned long vaddr = ALIGN(hole, SZ_64K);
+	int unaligned[3], aligned;
+
+	must_attach(test, 0, &more_sizes);
+	must_attach(test, 1, &large_pages);
+	/* MMIO, whose frames are aligned as its addresses. */
+	user_map_pfns(test, vaddr, MMIO_PFN, 2 * SZ_64K / PAGE_SIZE);
+	unaligned[0] = map_bytes(test, SZ_1M + SZ_4K, vaddr, SZ_64K, RW);
+	unaligned[1] = map_bytes(test, SZ_1M, vaddr + SZ_4K, SZ_64K, RW);
+	unaligned[2] = map_bytes(test, SZ_1M, vaddr, SZ_4K, RW);
+	aligned = map_bytes(test, SZ_1M, vaddr, 2 * SZ_64K, RW);
+	user_unmap(hole, reserve);
+	KUNIT_EXPECT_EQ(test, -EINVAL, unaligned[0]);
+	KUNIT_EXPECT_EQ(test, -EINVAL, unaligned[1]);
+	KUNIT_EXPECT_EQ(test, -EINVAL, unaligned[2]);
+	KUNIT_ASSERT_EQ(test, 0, aligned);
+	KUNIT_EXPECT_EQ(test, mock(0)->nr_ptes, 2U);
+	KUNIT_EXPECT_EQ(test, mock(1)->nr_ptes, 2U);
+	must_unmap(test, SZ_1M, 2 * SZ_64K);
+	expect_no_mappings(test);
+}
+
+/* An IOMMU that cannot hold the mappings that are there is not let in. */
+static void mappings_too_small_for_a_group_keep_it_out(struct kunit *test)
+{
+	struct state before;
+
+	must_attach(test, 0, &more_sizes);
+	map_both(test);
+	before = state_of(test);
+	KUNIT_EXPECT_EQ(test, -EINVAL, attach(test, 1, &large_pages));
+	expect_state(test, &before, "attach");
+	expect_contents(test, mock(0));
+	unmap_both(test);
+	must_attach(test, 1, &large_pages);
+}
+
+/* Without a page size in common nothing could ever be mapped. */
+static void page_sizes_must_have_one_in_common(struct kunit *test)
+{
+	static const struct fake_traits others = {
+		.name = "of other page sizes only", .pgsize_bitmap = SZ_64K | SZ_512M,
+	};
+	struct state before;
+
+	must_attach(test, 0, &plain);
+	before = state_of(test);
+	KUNIT_EXPECT_EQ(test, -EINVAL, attach(test, 1, &others));
+	expect_state(test, &before, "attach");
+}
+
+/* ---- valid IOVA ---- */
+
+static void expect_ranges(struct kunit *test, const struct vfio_iova_span *ranges,
+			  unsigned int nr, const char *when)
+{
+	const struct vfio_iova_set *iova = &((struct fixture *)test->priv)->container->iova;
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ_MSG(test, iova->nr, nr, "%s", when);
+	for (i = 0; i < nr; i++) {
+		KUNIT_EXPECT_EQ_MSG(test, iova->ranges[i].first, ranges[i].first, "%s, %u", when,
+				    i);
+		KUNIT_EXPECT_EQ_MSG(test, iova->ranges[i].last, ranges[i].last, "%s, %u", when, i);
+	}
+}
+
+#define EXPECT_RANGES(test, when, ...) do {						\
+	static const struct vfio_iova_span expected[] = { __VA_ARGS__ };		\
+	expect_ranges(test, expected, ARRAY_SIZE(expected), when);			\
+} while (0)
+
+/* An IOMMU like VT-d's, one like an SMMU, and another device behind the first. */
+static const struct fake_traits x86_like = {
+	.name = "x86-like", .pgsize_bitmap = SZ_4K | SZ_2M | SZ_1G,
+	.regions = {
+		{ 0x100000, 0x10000, IOMMU_RESV_DIRECT_RELAXABLE },
+		{ 0xfee00000, 0x100000, IOMMU_RESV_MSI },
+	},
+};
+
+static const struct fake_traits arm_like = {
+	.name = "Arm-like", .pgsize_bitmap = SZ_4K | SZ_64K | SZ_2M,
+	.aperture_first = 0x1000, .aperture_last = BIT_ULL(39) - 1,
+	.regions = {
+		{ 0xc0000000, 0x10000, IOMMU_RESV_RESERVED },
+		{ 0x8000000, 0x100000, IOMMU_RESV_SW_MSI },
+	},
+};
+
+static const struct fake_traits x86_like_too = {
+	.name = "x86-like, another", .pgsize_bitmap = SZ_4K | SZ_2M | SZ_1G,
+	.regions = {
+		{ 0xfee00000, 0x100000, IOMMU_RESV_MSI },
+		{ 0x200000, 0x1000, IOMMU_RESV_DIRECT },
+	},
+};
+
+/* Valid is what lies in all apertures and in no group's reserved regions, at any time. */
+static void valid_iova_is_what_all_groups_allow(struct kunit *test)
+{
+	must_attach(test, 0, &x86_like);
+	EXPECT_RANGES(test, "the first", { 0, 0xfedfffff }, { 0xfef00000, BIT_ULL(48) - 1 });
+	must_attach(test, 1, &arm_like);
+	EXPECT_RANGES(test, "another domain",
+		      { 0x1000, 0x7ffffff }, { 0x8100000, 0xbfffffff },
+		      { 0xc0010000, 0xfedfffff }, { 0xfef00000, BIT_ULL(39) - 1 });
+	must_attach(test, 2, &x86_like_too);
+	KUNIT_EXPECT_PTR_EQ(test, mock(2), mock(0));
+	EXPECT_RANGES(test, "another group of the first domain",
+		      { 0x1000, 0x1fffff }, { 0x201000, 0x7ffffff }, { 0x8100000, 0xbfffffff },
+		      { 0xc0010000, 0xfedfffff }, { 0xfef00000, BIT_ULL(39) - 1 });
+	detach(test, 1);
+	EXPECT_RANGES(test, "the other domain left", { 0, 0x1fffff }, { 0x201000, 0xfedfffff },
+		      { 0xfef00000, BIT_ULL(48) - 1 });
+	detach(test, 2);
+	EXPECT_RANGES(test, "one group left", { 0, 0xfedfffff },
+		      { 0xfef00000, BIT_ULL(48) - 1 });
+	detach(test, 0);
+	EXPECT_RANGES(test, "all left", { 0, U64_MAX });
+}
+
+/* MAP minds what the last attach and detach have said. */
+static void map_minds_the_valid_iova(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	static const u64 iova[] = { 0, 0x8000000, 0xc0000000, BIT_ULL(39) };
+	unsigned int i;
+
+	must_attach(test, 0, &x86_like);
+	must_attach(test, 1, &arm_like);
+	for (i = 0; i < ARRAY_SIZE(iova); i++)
+		KUNIT_EXPECT_EQ_MSG(test, -EINVAL,
+				    map_bytes(test, iova[i], fx->vaddr, PAGE_SIZE, RW),
+				    "%#llx", iova[i]);
+	expect_no_mappings(test);
+	detach(test, 1);
+	for (i = 0; i < ARRAY_SIZE(iova); i++)
+		KUNIT_EXPECT_EQ_MSG(test, 0,
+				    map_bytes(test, iova[i], fx->vaddr, PAGE_SIZE, RW),
+				    "%#llx", iova[i]);
+	KUNIT_EXPECT_EQ(test, -EINVAL, map_bytes(test, 0xfee00000, fx->vaddr, PAGE_SIZE, RW));
+}
+
+/* Detach cannot fail: without memory for new ranges the old ones stay. */
+static void detach_without_memory_keeps_the_ranges(struct kunit *test)
+{
+	must_attach(test, 0, &x86_like);
+	must_attach(test, 1, &x86_like_too);
+	map_both(test);
+	fault_all();
+	detach(test, 1);
+	fault_end();
+	EXPECT_RANGES(test, "no memory", { 0, 0x1fffff }, { 0x201000, 0xfedfffff },
+		      { 0xfef00000, BIT_ULL(48) - 1 });
+	expect_contents(test, mock(0));
+	must_attach(test, 1, &plain);
+	EXPECT_RANGES(test, "the next attach", { 0, 0xfedfffff },
+		      { 0xfef00000, BIT_ULL(48) - 1 });
+}
+
+#define ROOM_FOR_LOW	(LOW_IOVA + LOW_PAGES * PAGE_SIZE)
+
+/* Groups whose IOMMU could not hold what is mapped. */
+static const struct fake_traits conflicting[] = {
+	{ "reserved: the first page", SZ_4K,
+	  .regions = { { LOW_IOVA, PAGE_SIZE, IOMMU_RESV_DIRECT } } },
+	{ "reserved: a page inside", SZ_4K,
+	  .regions = { { LOW_IOVA + 5 * PAGE_SIZE, PAGE_SIZE, IOMMU_RESV_RESERVED } } },
+	{ "reserved: the last page", SZ_4K,
+	  .regions = { { ROOM_FOR_LOW - PAGE_SIZE, PAGE_SIZE, IOMMU_RESV_RESERVED } } },
+	{ "reserved: the last byte", SZ_4K,
+	  .regions = { { ROOM_FOR_LOW - 1, SZ_1M, IOMMU_RESV_MSI } } },
+	{ "reserved: everything around", SZ_4K,
+	  .regions = { { 0, SZ_16M, IOMMU_RESV_SW_MSI } } },
+	{ "reserved: the higher mapping", SZ_4K,
+	  .regions = { { HIGH_IOVA, SZ_2M, IOMMU_RESV_RESERVED } } },
+	{ "aperture starts too late", SZ_4K, .aperture_first = LOW_IOVA + PAGE_SIZE },
+	{ "aperture ends too early", SZ_4K,
+	  .aperture_last = HIGH_IOVA + (HIGH_PAGES - 1) * PAGE_SIZE - 1 },
+	{ "aperture ends before the higher mapping", SZ_4K, .aperture_last = SZ_4G - 1 },
+	{ "no room at all", SZ_4K, .aperture_last = SZ_2M,
+	  .regions = { { 0, SZ_1G, IOMMU_RESV_RESERVED } } },
+};
+
+static void mappings_in_the_way_keep_a_group_out(struct kunit *test)
+{
+	struct state before;
+	unsigned int i;
+
+	must_attach(test, 0, &plain);
+	map_both(test);
+	before = state_of(test);
+	for (i = 0; i < ARRAY_SIZE(conflicting); i++) {
+		KUNIT_EXPECT_EQ_MSG(test, -EINVAL, attach(test, 1, &conflicting[i]), "%s",
+				    conflicting[i].name);
+		expect_state(test, &before, conflicting[i].name);
+	}
+	expect_contents(test, mock(0));
+	expect_pins(test, NPAGES, NPAGES);
+}
+
+/* Also if nothing of them is in an IOMMU yet. */
+static void mappings_in_the_way_keep_the_first_group_out(struct kunit *test)
+{
+	struct state before;
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	map_both(test);
+	before = state_of(test);
+	for (i = 0; i < ARRAY_SIZE(conflicting); i++) {
+		KUNIT_EXPECT_EQ_MSG(test, -EINVAL, attach(test, 0, &conflicting[i]), "%s",
+				    conflicting[i].name);
+		expect_state(test, &before, conflicting[i].name);
+	}
+	expect_pins(test, 0, 0);
+}
+
+/* Right beside a reserved region, and as far as the aperture goes, there is room. */
+static void mappings_just_beside_let_a_group_in(struct kunit *test)
+{
+	static const struct fake_traits tight = {
+		.name = "tight", .pgsize_bitmap = SZ_4K,
+		.aperture_first = LOW_IOVA,
+		.aperture_last = HIGH_IOVA + HIGH_PAGES * PAGE_SIZE - 1,
+		.regions = { { ROOM_FOR_LOW, HIGH_IOVA - ROOM_FOR_LOW, IOMMU_RESV_RESERVED } },
+	};
+
+	must_attach(test, 0, &plain);
+	map_both(test);
+	must_attach(test, 1, &tight);
+	expect_both_in_two_domains(test);
+}
+
+/* ---- groups that are refused ---- */
+
+static void group_can_be_attached_once(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct state before;
+
+	must_attach(test, 0, &plain);
+	must_attach(test, 1, &incoherent);
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	map_both(test);
+	before = state_of(test);
+	KUNIT_EXPECT_EQ(test, -EINVAL, attach(test, 0, &plain));
+	KUNIT_EXPECT_EQ(test, -EINVAL, attach(test, 1, &incoherent));
+	KUNIT_EXPECT_EQ(test, -EINVAL, attach_emulated(test));
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			vfio_container_attach_emulated(fx->container, group(1)));
+	KUNIT_EXPECT_EQ(test, -EINVAL, vfio_container_attach(fx->container, fx->emulated));
+	expect_state(test, &before, "attach");
+	expect_both_in_two_domains(test);
+}
+
+/* A group that is not there can't leave. */
+static void detach_of_a_stranger_does_nothing(struct kunit *test)
+{
+	struct state before;
+
+	must_attach(test, 0, &plain);
+	map_both(test);
+	before = state_of(test);
+	detach(test, 1);
+	detach_emulated(test);
+	expect_state(test, &before, "detach");
+	expect_contents(test, mock(0));
+}
+
+/* UML isolates no interrupts: without the administrator's word there is no attach. */
+static void unsafe_interrupts_need_permission(struct kunit *test)
+{
+	struct state before;
+
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	map_both(test);
+	before = state_of(test);
+	vfio_type1_params.allow_unsafe_interrupts = false;
+	KUNIT_EXPECT_EQ(test, -EPERM, attach(test, 0, &plain));
+	expect_state(test, &before, "attach");
+	expect_pins(test, 0, 0);
+	vfio_type1_params.allow_unsafe_interrupts = true;
+	must_attach(test, 0, &plain);
+	before = state_of(test);
+	vfio_type1_params.allow_unsafe_interrupts = false;
+	KUNIT_EXPECT_EQ_MSG(test, -EPERM, attach(test, 1, &plain), "a domain to join is no excuse");
+	expect_state(test, &before, "second attach");
+}
+
+/* While an address is unknown, nobody comes who may need it. */
+static void no_attach_while_addresses_are_exchanged(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct state before;
+	u64 size;
+
+	must_attach(test, 0, &plain);
+	map_both(test);
+	KUNIT_ASSERT_EQ(test, 0, vfio_vaddr_invalidate(fx->container, HIGH_IOVA,
+						       HIGH_PAGES * PAGE_SIZE, false, &size));
+	before = state_of(test);
+	KUNIT_EXPECT_EQ(test, -EBUSY, attach(test, 1, &plain));
+	KUNIT_EXPECT_EQ(test, -EBUSY, attach(test, 1, &incoherent));
+	KUNIT_EXPECT_EQ(test, -EBUSY, attach_emulated(test));
+	expect_state(test, &before, "attach");
+	KUNIT_ASSERT_EQ(test, 0, vfio_vaddr_update(fx->container, HIGH_IOVA,
+						   fx->vaddr + LOW_PAGES * PAGE_SIZE, size));
+	must_attach(test, 1, &incoherent);
+	expect_both_in_two_domains(test);
+	KUNIT_EXPECT_EQ(test, 0, attach_emulated(test));
+}
+
+/* ---- attach that fails ---- */
+
+/* Whichever run cannot be copied, the group stays out and the container as it was. */
+static void failed_replay_changes_nothing(struct kunit *test)
+{
+	struct state before;
+	unsigned int nth;
+
+	must_attach(test, 0, &plain);
+	map_both(test);
+	before = state_of(test);
+	for (nth = PROBE_CALLS + 1; nth <= PROBE_CALLS + RUNS; nth++) {
+		fake_iommu.fail_map = nth;
+		KUNIT_ASSERT_EQ_MSG(test, -ENOMEM, attach(test, 1, param(test)), "call %u", nth);
+		expect_state(test, &before, "attach");
+	}
+	expect_contents(test, mock(0));
+	expect_pins(test, NPAGES, NPAGES);
+	must_attach(test, 1, param(test));
+	expect_both_in_two_domains(test);
+}
+
+/* The probe is dispensable. */
+static void failed_probe_does_not_keep_a_group_out(struct kunit *test)
+{
+	must_attach(test, 0, &plain);
+	map_both(test);
+	fake_iommu.fail_map = PROBE_CALLS;
+	must_attach(test, 1, param(test));
+	expect_both_in_two_domains(test);
+	unmap_both(test);
+	expect_no_mappings(test);
+}
+
+/*
+ * A group is first attached to a domain of its own, then tried in one that looks
+ * alike, and goes back if that fails.
+ */
+static void failed_join_goes_back_or_changes_nothing(struct kunit *test)
+{
+	struct state before;
+
+	must_attach(test, 0, &plain);
+	map_both(test);
+	before = state_of(test);
+
+	fake_iommu.fail_attach = BIT(0);
+	KUNIT_EXPECT_EQ(test, -ENOMEM, attach(test, 1, &plain));
+	expect_state(test, &before, "its own domain refuses");
+
+	fake_iommu.fail_attach = BIT(1) | BIT(2);
+	KUNIT_EXPECT_EQ(test, -ENOMEM, attach(test, 1, &plain));
+	expect_state(test, &before, "both domains refuse");
+
+	fake_iommu.fail_attach = BIT(1);
+	must_attach(test, 1, &plain);
+	KUNIT_EXPECT_EQ(test, fake_iommu.fail_attach, 0UL);
+	expect_both_in_two_domains(test);
+}
+
+/* Whichever allocation fails, attach works without it or changes nothing. */
+static void failed_allocation_changes_nothing(struct kunit *test)
+{
+	unsigned int nth, failed = 0, refused = 0;
+	bool came = true;
+
+	must_attach(test, 0, &plain);
+	map_both(test);
+	for (nth = 1; came; nth++) {
+		struct state before = state_of(test);
+		int ret;
+
+		fault_nth(nth);
+		ret = attach(test, 1, param(test));
+		came = fault_end();
+		failed += came;
+		refused += !!ret;
+		if (ret) {
+			KUNIT_ASSERT_TRUE_MSG(test, came, "error %d", ret);
+			expect_state(test, &before, "attach");
+		} else {
+			expect_both_in_two_domains(test);
+			detach(test, 1);
+		}
+		expect_contents(test, mock(0));
+	}
+	/* At least each IOPTE is an allocation. */
+	KUNIT_EXPECT_GT(test, failed, (unsigned int)NPAGES);
+	KUNIT_EXPECT_GE(test, refused, (unsigned int)NPAGES);
+}
+
+/* MAP may have gone without remembering the runs: replay can do that, too. */
+static void replay_copies_what_map_made_without_memory(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int nth, survived = 0;
+	bool came = true;
+
+	must_attach(test, 0, &plain);
+	KUNIT_ASSERT_EQ(test, 0, map_high(test));
+	for (nth = 1; came; nth++) {
+		int ret;
+
+		fault_nth(nth);
+		ret = map_low(test);
+		came = fault_end();
+		if (ret)
+			continue;
+		survived += came;
+		must_attach(test, 1, param(test));
+		expect_both_in_two_domains(test);
+		detach(test, 0);
+		must_unmap(test, LOW_IOVA, LOW_PAGES * PAGE_SIZE);
+		KUNIT_ASSERT_EQ(test, user_locked_vm(), fx->locked_vm + HIGH_PAGES);
+		must_attach(test, 0, &plain);
+		detach(test, 1);
+	}
+	KUNIT_EXPECT_GT_MSG(test, survived, 0U, "no allocation of MAP is dispensable");
+}
+
+/* ---- in-kernel users ---- */
+
+/* Without an IOMMU nothing is pinned or charged but what a driver asks for. */
+static void emulated_group_pins_only_what_it_uses(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	map_both(test);
+	expect_pins(test, 0, 0);
+	pin(test, fx->emulated, 5);
+	expect_pins(test, 0, 5);
+	must_unmap(test, LOW_IOVA, LOW_PAGES * PAGE_SIZE);
+	KUNIT_EXPECT_EQ_MSG(test, fx->pinned, 0U, "the device was not told");
+	must_unmap(test, HIGH_IOVA, HIGH_PAGES * PAGE_SIZE);
+	expect_no_mappings(test);
+}
+
+/* With the last group, emulated or not, the mappings go. */
+static void last_emulated_group_takes_the_mappings_along(struct kunit *test)
+{
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	map_both(test);
+	detach_emulated(test);
+	expect_no_mappings(test);
+
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	must_attach(test, 0, &plain);
+	map_both(test);
+	detach_emulated(test);
+	expect_contents(test, mock(0));
+	expect_pins(test, NPAGES, NPAGES);
+	detach(test, 0);
+	expect_no_mappings(test);
+}
+
+/* The first IOMMU has all memory pinned and charged; what is charged is not charged again. */
+static void first_iommu_group_has_everything_pinned(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	map_both(test);
+	pin(test, fx->emulated, 5);
+	must_attach(test, 0, &plain);
+	expect_contents(test, mock(0));
+	expect_pins(test, NPAGES, NPAGES);
+	must_attach(test, 1, &incoherent);
+	expect_both_in_two_domains(test);
+	/* Its pages stay pinned without it. */
+	unpin(fx);
+	expect_pins(test, NPAGES, NPAGES);
+}
+
+/* When the last IOMMU leaves, in-kernel users keep the mappings, their pins, and no more. */
+static void last_domain_leaves_the_mappings_to_in_kernel_users(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int round;
+
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	must_attach(test, 0, &plain);
+	must_attach(test, 1, &incoherent);
+	map_both(test);
+	pin(test, fx->emulated, 5);
+	for (round = 0; round < 2; round++) {
+		detach(test, 0);
+		expect_contents(test, mock(1));
+		expect_pins(test, NPAGES, NPAGES);
+		detach(test, 1);
+		KUNIT_EXPECT_EQ(test, fake_iommu.nr_domains, 0U);
+		KUNIT_EXPECT_EQ(test, fx->container->tree.avail, ENTRIES - 2U);
+		expect_pins(test, 0, 5);
+		/* And an IOMMU can come back. */
+		must_attach(test, 0, &plain);
+		must_attach(test, 1, &incoherent);
+		expect_both_in_two_domains(test);
+	}
+	unmap_both(test);
+	expect_no_mappings(test);
+}
+
+/* Whichever run fails, only what in-kernel users have pinned is pinned and charged. */
+static void failed_first_iommu_group_unpins_everything(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct state before;
+	unsigned int nth;
+
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	map_both(test);
+	pin(test, fx->emulated, 11);
+	before = state_of(test);
+	for (nth = PROBE_CALLS + 1; nth <= PROBE_CALLS + RUNS; nth++) {
+		fake_iommu.fail_map = nth;
+		KUNIT_ASSERT_EQ_MSG(test, -ENOMEM, attach(test, 0, &plain), "call %u", nth);
+		expect_state(test, &before, "attach");
+		expect_pins(test, 0, 11);
+	}
+	must_attach(test, 0, &plain);
+	expect_contents(test, mock(0));
+	expect_pins(test, NPAGES, NPAGES);
+}
+
+/* The limit counts when memory is pinned, which may be long after MAP. */
+static void first_iommu_group_minds_the_memlock_limit(struct kunit *test)
+{
+	struct rlimit *limit = &current->signal->rlim[RLIMIT_MEMLOCK], old_limit = *limit;
+	struct cred *unprivileged = prepare_creds();
+	struct fixture *fx = test->priv;
+	int too_low[3], enough, mapped;
+	const struct cred *old;
+	struct state before;
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, unprivileged);
+	cap_lower(unprivileged->cap_effective, CAP_IPC_LOCK);
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	limit->rlim_cur = fx->locked_vm << PAGE_SHIFT;
+	old = override_creds(unprivileged);
+	mapped = map_low(test) ?: map_high(test);
+	revert_creds(old);
+	put_cred(unprivileged);
+	before = state_of(test);
+	for (i = 0; i < ARRAY_SIZE(too_low); i++) {
+		static const unsigned int pages[] = { 0, LOW_PAGES, NPAGES - 1 };
+
+		limit->rlim_cur = (fx->locked_vm + pages[i]) << PAGE_SHIFT;
+		too_low[i] = attach(test, 0, &plain);
+		expect_state(test, &before, "attach");
+		expect_pins(test, 0, 0);
+	}
+	limit->rlim_cur = (fx->locked_vm + NPAGES) << PAGE_SHIFT;
+	enough = attach(test, 0, &plain);
+	*limit = old_limit;
+	KUNIT_ASSERT_EQ(test, 0, mapped);
+	for (i = 0; i < ARRAY_SIZE(too_low); i++)
+		KUNIT_EXPECT_EQ_MSG(test, -ENOMEM, too_low[i], "limit %u", i);
+	KUNIT_ASSERT_EQ(test, 0, enough);
+	expect_contents(test, mock(0));
+	expect_pins(test, NPAGES, NPAGES);
+}
+
+/* ---- dirty bitmaps ---- */
+
+/* How many pages of the lower mapping its bitmap calls dirty. */
+static unsigned int dirty_bits(struct kunit *test)
+{
+	struct vfio_type1_container *container = ((struct fixture *)test->priv)->container;
+	struct vfio_dma *dma;
+
+	spin_lock(&container->tree.lock);
+	dma = vfio_dma_tree_first(&container->tree, LOW_IOVA, LOW_IOVA);
+	spin_unlock(&container->tree.lock);
+	return bitmap_weight(dma->dirty, LOW_PAGES);
+}
+
+/* Groups that may write anywhere are counted, until they show that they pin. */
+static void groups_that_write_anywhere_are_counted(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	const unsigned int *nr = &fx->container->dirty_groups;
+
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	KUNIT_EXPECT_EQ(test, *nr, 0U);
+	must_attach(test, 0, &plain);
+	must_attach(test, 1, &plain);
+	must_attach(test, 2, &incoherent);
+	KUNIT_EXPECT_EQ(test, *nr, 3U);
+	map_both(test);
+	pin(test, group(1), 5);
+	KUNIT_EXPECT_EQ(test, *nr, 2U);
+	detach(test, 1);
+	KUNIT_EXPECT_EQ_MSG(test, *nr, 2U, "it was not counted any more");
+	detach(test, 2);
+	KUNIT_EXPECT_EQ(test, *nr, 1U);
+	detach_emulated(test);
+	KUNIT_EXPECT_EQ(test, *nr, 1U);
+	/* Before the last group leaves, and the mappings with it. */
+	unpin(fx);
+	detach(test, 0);
+	KUNIT_EXPECT_EQ(test, *nr, 0U);
+}
+
+/* What a group wrote stays dirty when it has left. */
+static void group_that_leaves_has_dirtied_everything(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	map_both(test);
+	KUNIT_ASSERT_EQ(test, 0, vfio_dirty_start(fx->container));
+	pin(test, fx->emulated, 5);
+	KUNIT_EXPECT_EQ(test, dirty_bits(test), 5U);
+	must_attach(test, 0, &plain);
+	pin(test, group(0), 5);
+	detach(test, 0);
+	KUNIT_EXPECT_EQ_MSG(test, dirty_bits(test), 5U, "it wrote only what it had pinned");
+	must_attach(test, 0, &plain);
+	detach(test, 0);
+	KUNIT_EXPECT_EQ(test, dirty_bits(test), (unsigned int)LOW_PAGES);
+	/* Pinned twice. */
+	vfio_external_unpin(fx->container, LOW_IOVA, 5);
+}
+
+/* A bitmap is made for the smallest page of its time. */
+static void dirty_bitmap_is_void_when_the_smallest_page_changes(struct kunit *test)
+{
+	const struct vfio_dirty_request by_4k = { .pgsize = SZ_4K };
+	struct fixture *fx = test->priv;
+
+	must_attach(test, 0, &more_sizes);
+	must_attach(test, 1, &large_pages);
+	KUNIT_ASSERT_EQ(test, 0, vfio_dirty_start(fx->container));
+	detach(test, 1);
+	KUNIT_EXPECT_EQ(test, -EINVAL, vfio_dirty_get(fx->container, 0, SZ_4K, &by_4k));
+	vfio_dirty_stop(fx->container);
+	KUNIT_ASSERT_EQ(test, 0, vfio_dirty_start(fx->container));
+	KUNIT_EXPECT_EQ(test, 0, vfio_dirty_get(fx->container, 0, SZ_4K, &by_4k));
+}
+
+static struct kunit_case attach_cases[] = {
+	KUNIT_CASE(alike_group_joins_the_domain),
+	KUNIT_CASE_PARAM(unlike_group_gets_a_domain_of_the_same_contents, unlike_gen_params),
+	KUNIT_CASE_PARAM(group_joins_whichever_domain_is_alike, unlike_gen_params),
+	KUNIT_CASE(coherency_is_that_of_all_domains),
+	KUNIT_CASE(probe_runs_after_coherency_and_leaves_nothing),
+	KUNIT_CASE_PARAM(map_and_unmap_reach_both_domains, unlike_gen_params),
+	KUNIT_CASE_PARAM(map_failure_unwinds_both_domains, unlike_gen_params),
+	KUNIT_CASE_PARAM(primary_domain_can_leave, unlike_gen_params),
+	KUNIT_CASE_PARAM(second_domain_can_leave, unlike_gen_params),
+	KUNIT_CASE(last_group_takes_the_mappings_along),
+	KUNIT_CASE(destroy_with_everything_attached),
+	KUNIT_CASE(page_sizes_are_those_of_all_domains),
+	KUNIT_CASE(smallest_page_is_that_of_all_domains),
+	KUNIT_CASE(mappings_too_small_for_a_group_keep_it_out),
+	KUNIT_CASE(page_sizes_must_have_one_in_common),
+	KUNIT_CASE(valid_iova_is_what_all_groups_allow),
+	KUNIT_CASE(map_minds_the_valid_iova),
+	KUNIT_CASE(detach_without_memory_keeps_the_ranges),
+	KUNIT_CASE(mappings_in_the_way_keep_a_group_out),
+	KUNIT_CASE(mappings_in_the_way_keep_the_first_group_out),
+	KUNIT_CASE(mappings_just_beside_let_a_group_in),
+	KUNIT_CASE(group_can_be_attached_once),
+	KUNIT_CASE(detach_of_a_stranger_does_nothing),
+	KUNIT_CASE(unsafe_interrupts_need_permission),
+	KUNIT_CASE(no_attach_while_addresses_are_exchanged),
+	KUNIT_CASE_PARAM(failed_replay_changes_nothing, unlike_gen_params),
+	KUNIT_CASE_PARAM(failed_probe_does_not_keep_a_group_out, unlike_gen_params),
+	KUNIT_CASE(failed_join_goes_back_or_changes_nothing),
+	KUNIT_CASE_PARAM(failed_allocation_changes_nothing, unlike_gen_params),
+	KUNIT_CASE_PARAM(replay_copies_what_map_made_without_memory, unlike_gen_params),
+	KUNIT_CASE(emulated_group_pins_only_what_it_uses),
+	KUNIT_CASE(last_emulated_group_takes_the_mappings_along),
+	KUNIT_CASE(first_iommu_group_has_everything_pinned),
+	KUNIT_CASE(last_domain_leaves_the_mappings_to_in_kernel_users),
+	KUNIT_CASE(failed_first_iommu_group_unpins_everything),
+	KUNIT_CASE(first_iommu_group_minds_the_memlock_limit),
+	KUNIT_CASE(groups_that_write_anywhere_are_counted),
+	KUNIT_CASE(group_that_leaves_has_dirtied_everything),
+	KUNIT_CASE(dirty_bitmap_is_void_when_the_smallest_page_changes),
+	{}
+};
+
+static struct kunit_suite attach_suite = {
+	.name = "vfio_attach_detach",
+	.suite_init = attach_suite_init,
+	.suite_exit = attach_suite_exit,
+	.init = attach_case_init,
+	.exit = attach_case_exit,
+	.test_cases = attach_cases,
+};
+
+kunit_test_suite(attach_suite);
