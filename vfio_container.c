@@ -65,7 +65,7 @@ static void container_free(struct kref *users)
 		container_of(users, struct vfio_type1_container, users);
 
 	vfio_iova_destroy(&container->iova);
-	kvfree(container->pin_pages);
+	kvfree(container->map_scratch);
 	kfree(container->window_runs);
 	kfree(container);
 }
@@ -419,28 +419,27 @@ static int domain_try_join(struct vfio_type1_container *container, struct vfio_d
 	return 0;
 }
 
-/* Copy a mapping's IOPTEs from the primary domain to a new one. */
+/* Map a mapping's runs, or what the primary domain has, into a new domain. */
 static int replay_copy(struct vfio_type1_container *container, struct vfio_domain *to,
 		       const struct vfio_dma *dma)
 {
 	struct iommu_domain *from = vfio_container_primary(container)->domain;
-	unsigned long page, npages;
+	struct vfio_runs_iter iter = {};
+	struct vfio_run run;
+	unsigned long page;
 	int ret;
 
-	for (page = 0; page < dma->mapped; page += npages) {
+	for (page = 0; page < dma->mapped; page += run.npages) {
 		u64 iova = dma->iova + ((u64)page << PAGE_SHIFT);
-		phys_addr_t phys = iommu_iova_to_phys(from, iova);
 
-		if (!phys)
-			return -EIO;
 		if (fatal_signal_pending(current))
 			return -EINTR;
-		if (vfio_runs_known(&dma->runs))
-			npages = vfio_runs_end(&dma->runs, page, dma->mapped) - page;
-		else
-			npages = vfio_fgsp_chunk(from, iova, phys, dma->mapped - page);
-		ret = iommu_map(to->domain, iova, phys, (size_t)npages << PAGE_SHIFT,
-				dma->prot | IOMMU_CACHE, GFP_KERNEL_ACCOUNT);
+		if (!vfio_runs_next(&dma->runs, &iter, &run) &&
+		    !vfio_fgsp_chunk(from, iova, dma->mapped - page, &run))
+			return -EIO;
+		ret = iommu_map(to->domain, iova, PFN_PHYS(run.pfn),
+				(size_t)run.npages << PAGE_SHIFT, dma->prot | IOMMU_CACHE,
+				GFP_KERNEL_ACCOUNT);
 		if (ret)
 			return ret;
 		cond_resched();

@@ -118,7 +118,8 @@ static int external_pin_page(struct vfio_type1_container *container, struct vfio
 	ret = vfio_pin_fill(&batch, dma->owner.mm, dma->vaddr + (iova - dma->iova), 1, dma->prot);
 	if (ret < 0)
 		goto free;
-	ram = vfio_pin_take(&batch, &run, 1, dma->prot);
+	vfio_pin_take(&batch, &run, 1, dma->prot);
+	ram = run.reserved ? 0 : 1;
 	if (!pfn_valid(run.pfn)) {
 		ret = -EINVAL;
 		goto free;
@@ -155,15 +156,15 @@ static void external_unpin_page(struct vfio_type1_container *container, struct v
 				u64 iova)
 {
 	struct vfio_external_pin *pin = external_find(dma, iova);
-	struct vfio_run run = { .npages = 1, .write = !!(dma->prot & IOMMU_WRITE) };
+	struct vfio_run run = { .npages = 1, .write = dma->prot & IOMMU_WRITE };
 
 	if (!pin || --pin->refs)
 		return;
 	run.pfn = pin->pfn;
+	run.reserved = vfio_pfn_is_reserved(pin->pfn);
 	rb_erase(&pin->node, &dma->external);
 	kfree(pin);
-	if (!vfio_container_has_iommu(container) && !vfio_pfn_is_reserved(run.pfn) &&
-	    dma->locked_vm) {
+	if (!vfio_container_has_iommu(container) && !run.reserved && dma->locked_vm) {
 		dma->locked_vm--;
 		vfio_account_refund(&dma->owner, 1);
 	}

@@ -2,7 +2,7 @@
 /*
  * What the IOMMU can tell about contiguity: the probe for fine-grained
  * superpages (FGSP), and the walk that finds a contiguous chunk when there is
- * no run map.
+ * no run list.
  *
  * An IOMMU with FGSP uses one IOPTE for practically any naturally aligned
  * power of two of pages, and unmapping one page of it gives all of them back:
@@ -75,28 +75,33 @@ void vfio_fgsp_probe(struct vfio_domain *domain, const struct vfio_iova_set *iov
 }
 
 /**
- * vfio_fgsp_chunk() - how far memory is contiguous, read from the IOMMU
+ * vfio_fgsp_chunk() - a contiguous chunk, read from the IOMMU
  * @domain: domain to read
- * @iova: start of a chunk, mapped
- * @phys: where @iova is mapped to
+ * @iova: start of the chunk, mapped
  * @max: pages to look at, all mapped
+ * @run: set to what is there; its @write is left alone
  *
  * Context: may sleep.
- * Return: pages from @iova on that are physically contiguous and of one kind.
+ * Return: false if the IOMMU has no translation for @iova.
  */
-unsigned long vfio_fgsp_chunk(struct iommu_domain *domain, u64 iova, phys_addr_t phys,
-			      unsigned long max)
+bool vfio_fgsp_chunk(struct iommu_domain *domain, u64 iova, unsigned long max,
+		     struct vfio_run *run)
 {
-	unsigned long pfn = PHYS_PFN(phys);
-	bool reserved = vfio_pfn_is_reserved(pfn);
+	phys_addr_t phys = iommu_iova_to_phys(domain, iova);
 	unsigned long n;
 
-	for (n = 1; n < max; n++) {
+	run->pfn = PHYS_PFN(phys);
+	run->reserved = vfio_pfn_is_reserved(run->pfn);
+	/* As MAP cuts them, so that no chunk begins or ends inside of a superpage. */
+	max = min_t(u64, max, (VFIO_RUN_BYTES_MAX - (iova & (VFIO_RUN_BYTES_MAX - 1))) >>
+			      PAGE_SHIFT);
+	for (n = 1; phys && n < max; n++) {
 		if (iommu_iova_to_phys(domain, iova + n * PAGE_SIZE) != phys + n * PAGE_SIZE ||
-		    vfio_pfn_is_reserved(pfn + n) != reserved)
+		    vfio_pfn_is_reserved(run->pfn + n) != run->reserved)
 			break;
 		if (!(n & 0x3fff))
 			cond_resched();
 	}
-	return n;
+	run->npages = n;
+	return phys;
 }

@@ -50,7 +50,7 @@ static const struct kernel_param_ops unmap_walk_ops = {
 
 module_param_cb(unmap_walk, &unmap_walk_ops, &vfio_type1_params.unmap_walk, 0644);
 MODULE_PARM_DESC(unmap_walk,
-		 "For tests: how UNMAP finds contiguous memory: 0 by the run map (default), 1 by unmapping single pages, 2 by reading the IOMMU page by page.");
+		 "For tests: how UNMAP finds contiguous memory: 0 by the run list (default), 1 by unmapping single pages, 2 by reading the IOMMU page by page.");
 
 static void *type1_open(unsigned long arg)
 {
@@ -435,4 +435,4 @@ module_exit(type1_exit);
 MODULE_VERSION(VFIO_TYPE1_VERSION);
 MODULE_LICENSE("GPL");
 MODULE_AUTHOR("The vfio-type1 authors");
-MODULE_DESCRIPTION("Type1 IOMMU backend for VFIO: run maps and windows");
+MODULE_DESCRIPTION("Type1 IOMMU backend for VFIO: run lists and windows");

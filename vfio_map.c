@@ -3,10 +3,12 @@
  * MAP_DMA: take the IOVA, pin the memory, map it into every domain.
  *
  * Pages are pinned and charged batch by batch and cut into runs; a run goes on
- * across batches and is mapped when the next page does not continue it.  At any
- * time a mapping is, from its first page on:
+ * across batches, and ends when the next page does not continue it.  Runs are
+ * queued, and mapped many at a time: that takes one sync of the IOMMU instead of
+ * one per run.  At any time a mapping is, from its first page on:
  *
- *	[0, dma->mapped)		pinned, in every domain, starts in the run map
+ *	[0, dma->mapped)		pinned, in every domain, in the run list
+ *	the queue			pinned, in no domain
  *	the open run			pinned, in no domain
  *	the rest of the batch		pinned, in no domain
  *	up to vfio_dma_npages()		not pinned
@@ -14,45 +16,108 @@
  * so that a failure at any point knows what to undo.
  */
 
+#include <linux/scatterlist.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 
 #include "vfio_type1.h"
 
-/*
- * Runs end at multiples of this IOVA, so that neither mapping nor unmapping one
- * takes long without a scheduling point.  It is the largest common IOPTE: no
- * superpage is lost.
+/* Runs mapped at a time. */
+#define MAP_QUEUE_MAX		128
+/* A mapping of up to this many pages needs no allocated memory. */
+#define MAP_BATCH_ONSTACK	32
+#define MAP_QUEUE_ONSTACK	4
+
+/* Memory that a larger MAP borrows from the container. */
+struct vfio_map_scratch {
+	struct page *pages[VFIO_PIN_BATCH_MAX];
+	struct scatterlist sg[MAP_QUEUE_MAX];
+	struct vfio_run runs[MAP_QUEUE_MAX];
+};
+
+/**
+ * struct map_work - a mapping being filled
+ * @container: the container
+ * @dma: the mapping
+ * @batch: pages pinned last
+ * @charged: pages charged for them
+ * @ram: pages of @charged that turned out to be due
+ * @sg: the queue as iommu_map_sg() wants it
+ * @runs: the queue
+ * @capacity: runs that fit
+ * @nr: runs in the queue
+ * @npages: pages in the queue
+ * @scratch: borrowed memory, or NULL
+ * @onstack_pages: memory for @batch that is always there
+ * @onstack_sg: memory for @sg that is always there
+ * @onstack_runs: memory for @runs that is always there
  */
-#define MAP_RUN_ALIGN	SZ_1G
+struct map_work {
+	struct vfio_type1_container *container;
+	struct vfio_dma *dma;
+	struct vfio_pin_batch batch;
+	unsigned long charged;
+	unsigned long ram;
+	struct scatterlist *sg;
+	struct vfio_run *runs;
+	unsigned int capacity;
+	unsigned int nr;
+	unsigned long npages;
+	struct vfio_map_scratch *scratch;
+	struct page *onstack_pages[MAP_BATCH_ONSTACK];
+	struct scatterlist onstack_sg[MAP_QUEUE_ONSTACK];
+	struct vfio_run onstack_runs[MAP_QUEUE_ONSTACK];
+};
 
-/* Give @batch room for @npages pages, without allocating if that can be helped. */
-static void map_batch_init(struct vfio_type1_container *container, struct vfio_pin_batch *batch,
-			   struct page **onstack, unsigned long npages)
+static struct vfio_map_scratch *map_scratch_get(struct vfio_type1_container *container)
 {
-	*batch = (struct vfio_pin_batch) {
-		.pages = onstack,
-		.capacity = VFIO_PIN_BATCH_ONSTACK,
-	};
-	if (npages > VFIO_PIN_BATCH_ONSTACK) {
-		struct page **pages = xchg(&container->pin_pages, NULL);
+	struct vfio_map_scratch *scratch = xchg(&container->map_scratch, NULL);
 
-		if (!pages)
-			pages = kvmalloc_array(VFIO_PIN_BATCH_MAX, sizeof(*pages),
-					       VFIO_GFP_OPTIONAL);
-		if (pages) {
-			batch->pages = pages;
-			batch->capacity = VFIO_PIN_BATCH_MAX;
-		}
+	if (!scratch) {
+		scratch = kvmalloc(sizeof(*scratch), VFIO_GFP_OPTIONAL);
+		if (scratch)
+			sg_init_table(scratch->sg, MAP_QUEUE_MAX);
+	}
+	return scratch;
+}
+
+/* Begin, without allocating anything if that can be helped. */
+static void map_begin(struct map_work *work, struct vfio_type1_container *container,
+		      struct vfio_dma *dma)
+{
+	work->container = container;
+	work->dma = dma;
+	work->charged = 0;
+	work->ram = 0;
+	work->nr = 0;
+	work->npages = 0;
+	work->batch.size = 0;
+	work->batch.pos = 0;
+	work->scratch = NULL;
+	if (vfio_dma_npages(dma) > MAP_BATCH_ONSTACK)
+		work->scratch = map_scratch_get(container);
+
+	if (work->scratch) {
+		work->batch.pages = work->scratch->pages;
+		work->batch.capacity = VFIO_PIN_BATCH_MAX;
+		work->sg = work->scratch->sg;
+		work->runs = work->scratch->runs;
+		work->capacity = MAP_QUEUE_MAX;
+	} else {
+		work->batch.pages = work->onstack_pages;
+		work->batch.capacity = MAP_BATCH_ONSTACK;
+		work->sg = work->onstack_sg;
+		work->runs = work->onstack_runs;
+		work->capacity = MAP_QUEUE_ONSTACK;
+		sg_init_table(work->sg, MAP_QUEUE_ONSTACK);
 	}
 }
 
-/* Keep the batch's memory for the next MAP, if nobody else's is kept already. */
-static void map_batch_fini(struct vfio_type1_container *container, struct vfio_pin_batch *batch,
-			   struct page **onstack)
+/* Keep borrowed memory for the next MAP, if nobody else's is kept already. */
+static void map_end(struct map_work *work)
 {
-	if (batch->pages != onstack && cmpxchg(&container->pin_pages, NULL, batch->pages))
-		kvfree(batch->pages);
+	if (work->scratch && cmpxchg(&work->container->map_scratch, NULL, work->scratch))
+		kvfree(work->scratch);
 }
 
 /* RAM pages of a mapping that in-kernel users have pinned, and so are charged already. */
@@ -75,25 +140,15 @@ static unsigned long map_count_ram(const struct vfio_dma *dma, unsigned long pag
 	return ram;
 }
 
-/**
- * struct map_charge - what was charged for a batch
- * @charged: pages charged
- * @ram: pages of it that turned out to be due
- */
-struct map_charge {
-	unsigned long charged;
-	unsigned long ram;
-};
-
 /*
  * Charge a batch before any of it is mapped: as if all of it was RAM, which is
  * quick, and page by page only if that is too much.
  */
-static int map_charge(struct vfio_type1_container *container, struct vfio_dma *dma,
-		      struct map_charge *charge, unsigned long page,
-		      const struct vfio_pin_batch *batch)
+static int map_charge(struct map_work *work, unsigned long page)
 {
+	const struct vfio_pin_batch *batch = &work->batch;
 	unsigned long npages = batch->pfnmap ? 0 : batch->size;
+	struct vfio_dma *dma = work->dma;
 	int ret = vfio_account_charge(&dma->owner, npages);
 
 	if (ret == -ENOMEM) {
@@ -102,7 +157,7 @@ static int map_charge(struct vfio_type1_container *container, struct vfio_dma *d
 			ret = vfio_account_charge(&dma->owner, npages);
 	}
 	if (ret == -ENOMEM)
-		vfio_refuse(container,
+		vfio_refuse(work->container,
 			    "MAP_DMA iova 0x%llx size 0x%llx: RLIMIT_MEMLOCK exceeded: %lu KiB locked, %lu KiB more needed for the next %lu KiB, limit %lu KiB",
 			    (u64)dma->iova, (u64)(dma->last - dma->iova) + 1,
 			    dma->owner.mm->locked_vm << (PAGE_SHIFT - 10),
@@ -112,17 +167,17 @@ static int map_charge(struct vfio_type1_container *container, struct vfio_dma *d
 	if (ret)
 		return ret;
 	dma->locked_vm += npages;
-	charge->charged = npages;
-	charge->ram = 0;
+	work->charged = npages;
+	work->ram = 0;
 	return 0;
 }
 
 /* All of a batch was looked at: give back what was charged only for speed. */
-static void map_charge_settle(struct vfio_dma *dma, struct map_charge *charge)
+static void map_charge_settle(struct map_work *work)
 {
-	vfio_account_refund(&dma->owner, charge->charged - charge->ram);
-	dma->locked_vm -= charge->charged - charge->ram;
-	charge->charged = charge->ram;
+	vfio_account_refund(&work->dma->owner, work->charged - work->ram);
+	work->dma->locked_vm -= work->charged - work->ram;
+	work->charged = work->ram;
 }
 
 /* Tell which page could not be pinned. */
@@ -137,41 +192,99 @@ static void map_refuse_pin(struct vfio_type1_container *container, const struct 
 		    error == -EFAULT ? "no" : "could not pin", prot, vaddr, error);
 }
 
-/*
- * Map the open run into every domain.  On failure it is in none of them again,
- * or, if a domain would not let go of it, its pins are lost with it.
- */
-static int map_run(struct vfio_type1_container *container, struct vfio_dma *dma,
-		   struct vfio_run *run)
+/* Map the queue into one domain, or nothing of it. */
+static int map_queue_to(struct map_work *work, struct iommu_domain *domain, u64 iova)
 {
-	u64 iova = dma->iova + ((u64)dma->mapped << PAGE_SHIFT);
-	size_t size = (size_t)run->npages << PAGE_SHIFT;
+	size_t size = (size_t)work->npages << PAGE_SHIFT;
+	int prot = work->dma->prot | IOMMU_CACHE;
+	ssize_t mapped;
+
+	if (work->nr == 1)
+		return iommu_map(domain, iova, PFN_PHYS(work->runs[0].pfn), size, prot,
+				 GFP_KERNEL_ACCOUNT);
+	mapped = iommu_map_sg(domain, iova, work->sg, work->nr, prot, GFP_KERNEL_ACCOUNT);
+	if (mapped < 0)
+		return mapped;
+	if (mapped == size)
+		return 0;
+	iommu_unmap(domain, iova, mapped);
+	return -EIO;
+}
+
+/*
+ * Map the queue into every domain.  On failure it is in none of them again, or,
+ * if a domain would not let go of it, its pins are lost with it.
+ */
+static int map_flush(struct map_work *work)
+{
+	u64 iova = work->dma->iova + ((u64)work->dma->mapped << PAGE_SHIFT);
+	size_t size = (size_t)work->npages << PAGE_SHIFT;
 	struct vfio_domain *domain;
+	unsigned int i;
 	int ret;
 
-	list_for_each_entry(domain, &container->domains, next) {
-		ret = iommu_map(domain->domain, iova, PFN_PHYS(run->pfn), size,
-				dma->prot | IOMMU_CACHE, GFP_KERNEL_ACCOUNT);
+	if (!work->nr)
+		return 0;
+	list_for_each_entry(domain, &work->container->domains, next) {
+		ret = map_queue_to(work, domain->domain, iova);
 		if (ret)
 			goto undo;
 	}
-	vfio_runs_start(&dma->runs, dma->mapped);
-	dma->mapped += run->npages;
-	run->npages = 0;
+	for (i = 0; i < work->nr; i++)
+		vfio_runs_add(&work->dma->runs, &work->runs[i]);
+	work->dma->mapped += work->npages;
+	work->nr = 0;
+	work->npages = 0;
 	return 0;
 
 undo:
-	vfio_refuse(container,
-		    "MAP_DMA iova 0x%llx: the IOMMU refused a run of 0x%zx bytes: error %d", iova,
-		    size, ret);
-	list_for_each_entry_continue_reverse(domain, &container->domains, next) {
+	vfio_refuse(work->container,
+		    "MAP_DMA iova 0x%llx: the IOMMU refused 0x%zx bytes in %u runs: error %d", iova,
+		    size, work->nr, ret);
+	list_for_each_entry_continue_reverse(domain, &work->container->domains, next) {
 		if (iommu_unmap(domain->domain, iova, size) < size) {
 			pr_err_ratelimited("IOMMU kept IOVA 0x%llx size 0x%zx; its pages stay pinned\n",
 					   iova, size);
-			run->npages = 0;
+			work->nr = 0;
 		}
 	}
 	return ret;
+}
+
+/*
+ * Can a run be mapped together with the queue?  iommu_map_sg() joins neighbours
+ * that are contiguous, but a run that ends all the same must not share an IOPTE
+ * with the next.  It also wants struct pages, which reserved frames may not have.
+ */
+static bool map_queue_takes(const struct map_work *work, const struct vfio_run *run)
+{
+	const struct vfio_run *prev;
+
+	if (!work->nr)
+		return true;
+	prev = &work->runs[work->nr - 1];
+	return work->nr < work->capacity && !run->reserved && !prev->reserved &&
+	       prev->pfn + prev->npages != run->pfn;
+}
+
+/* Put a finished run into the queue.  On failure it is not in it. */
+static int map_queue(struct map_work *work, const struct vfio_run *run)
+{
+	int ret;
+
+	if (!run->npages)
+		return 0;
+	if (!map_queue_takes(work, run)) {
+		ret = map_flush(work);
+		if (ret)
+			return ret;
+	}
+	if (!run->reserved)
+		sg_set_page(&work->sg[work->nr], pfn_to_page(run->pfn),
+			    run->npages << PAGE_SHIFT, 0);
+	work->runs[work->nr++] = *run;
+	work->npages += run->npages;
+	return 0;
 }
 
 /* Pages from page @page of a mapping on that may still be one run. */
@@ -181,15 +294,68 @@ static unsigned long map_run_limit(const struct vfio_dma *dma, unsigned long pag
 
 	if (READ_ONCE(vfio_type1_params.disable_hugepages))
 		return 1;
-	return (MAP_RUN_ALIGN - (iova & (MAP_RUN_ALIGN - 1))) >> PAGE_SHIFT;
+	return (VFIO_RUN_BYTES_MAX - (iova & (VFIO_RUN_BYTES_MAX - 1))) >> PAGE_SHIFT;
 }
 
-/* Does @next continue the open run @run, which starts at page dma->mapped? */
-static bool map_run_goes_on(const struct vfio_dma *dma, const struct vfio_run *run, bool run_ram,
-			    const struct vfio_run *next, bool next_ram)
+/* Does @next, at page @page, continue the open run @run, which ends there? */
+static bool map_run_goes_on(const struct vfio_dma *dma, const struct vfio_run *run,
+			    const struct vfio_run *next, unsigned long page)
 {
-	return run->npages && run->pfn + run->npages == next->pfn && run_ram == next_ram &&
-	       run->npages + next->npages <= map_run_limit(dma, dma->mapped);
+	return run->npages && run->pfn + run->npages == next->pfn &&
+	       run->reserved == next->reserved &&
+	       run->npages + next->npages <= map_run_limit(dma, page - run->npages);
+}
+
+/* Pin and charge the next batch, which starts at page @page. */
+static int map_next_batch(struct map_work *work, struct mm_struct *mm, unsigned long page)
+{
+	struct vfio_dma *dma = work->dma;
+	unsigned long vaddr = dma->vaddr + (page << PAGE_SHIFT);
+	int ret;
+
+	cond_resched();
+	map_charge_settle(work);
+	ret = vfio_pin_fill(&work->batch, mm, vaddr, vfio_dma_npages(dma) - page, dma->prot);
+	if (ret < 0) {
+		map_refuse_pin(work->container, dma, vaddr, ret);
+		return ret;
+	}
+	return map_charge(work, page);
+}
+
+/* Pin, cut into runs, and map.  @run is what is left in no queue on failure. */
+static int map_pages(struct map_work *work, struct mm_struct *mm, struct vfio_run *run)
+{
+	unsigned long page, npages = vfio_dma_npages(work->dma);
+	struct vfio_dma *dma = work->dma;
+	struct vfio_run next;
+	int ret;
+
+	for (page = 0; page < npages; page += next.npages) {
+		if (work->batch.pos == work->batch.size) {
+			ret = map_next_batch(work, mm, page);
+			if (ret)
+				return ret;
+		}
+		vfio_pin_take(&work->batch, &next, map_run_limit(dma, page), dma->prot);
+		if (!next.reserved)
+			work->ram += next.npages - map_count_external(dma, page, next.npages);
+		if (map_run_goes_on(dma, run, &next, page)) {
+			run->npages += next.npages;
+			continue;
+		}
+		ret = map_queue(work, run);
+		if (ret) {
+			vfio_unpin_run(&next);
+			return ret;
+		}
+		*run = next;
+	}
+	ret = map_queue(work, run);
+	if (ret)
+		return ret;
+	run->npages = 0;
+	return map_flush(work);
 }
 
 /**
@@ -206,64 +372,27 @@ static bool map_run_goes_on(const struct vfio_dma *dma, const struct vfio_run *r
  */
 int vfio_map_fill(struct vfio_type1_container *container, struct vfio_dma *dma)
 {
-	struct page *onstack[VFIO_PIN_BATCH_ONSTACK];
-	unsigned long page, npages = vfio_dma_npages(dma);
 	struct mm_struct *mm = dma->owner.mm;
-	struct vfio_pin_batch batch;
-	struct vfio_run run = {}, next;
-	struct map_charge charge = {};
-	bool run_ram = false, next_ram;
-	int ret = 0;
+	struct vfio_run run = {};
+	struct map_work work;
+	unsigned int i;
+	int ret;
 
 	lockdep_assert_held(&container->lock);
 	if (mm != current->mm && !mmget_not_zero(mm))
 		return -ESRCH;
-	vfio_runs_init(&dma->runs, npages);
-	map_batch_init(container, &batch, onstack, npages);
-
-	for (page = 0; page < npages; page += next.npages) {
-		if (batch.pos == batch.size) {
-			unsigned long vaddr = dma->vaddr + (page << PAGE_SHIFT);
-
-			cond_resched();
-			map_charge_settle(dma, &charge);
-			ret = vfio_pin_fill(&batch, mm, vaddr, npages - page, dma->prot);
-			if (ret < 0) {
-				map_refuse_pin(container, dma, vaddr, ret);
-				goto undo;
-			}
-			ret = map_charge(container, dma, &charge, page, &batch);
-			if (ret)
-				goto undo;
-		}
-		next_ram = vfio_pin_take(&batch, &next, map_run_limit(dma, page), dma->prot);
-		if (next_ram)
-			charge.ram += next.npages - map_count_external(dma, page, next.npages);
-		if (map_run_goes_on(dma, &run, run_ram, &next, next_ram)) {
-			run.npages += next.npages;
-			continue;
-		}
-		ret = run.npages ? map_run(container, dma, &run) : 0;
-		if (ret) {
-			vfio_unpin_run(&next);
-			goto undo;
-		}
-		run = next;
-		run_ram = next_ram;
+	map_begin(&work, container, dma);
+	ret = map_pages(&work, mm, &run);
+	if (ret) {
+		vfio_pin_drop(&work.batch, dma->prot);
+		vfio_unpin_run(&run);
+		for (i = 0; i < work.nr; i++)
+			vfio_unpin_run(&work.runs[i]);
+		vfio_unmap_empty(container, dma);
+	} else {
+		map_charge_settle(&work);
 	}
-	ret = map_run(container, dma, &run);
-	if (ret)
-		goto undo;
-
-	map_charge_settle(dma, &charge);
-	goto out;
-
-undo:
-	vfio_pin_drop(&batch, dma->prot);
-	vfio_unpin_run(&run);
-	vfio_unmap_empty(container, dma);
-out:
-	map_batch_fini(container, &batch, onstack);
+	map_end(&work);
 	if (mm != current->mm)
 		mmput(mm);
 	return ret;

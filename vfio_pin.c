@@ -181,32 +181,29 @@ static unsigned long pages_run(struct page **pages, unsigned long npages)
  * The zero page's pin is given back here: every hole of a read-only mapping
  * would hold one, and they are not worth an overflow of its reference count
  * (since 6.5 GUP itself does not take them).
- *
- * Return: pages of the run that count as locked memory: all or none.
  */
-unsigned long vfio_pin_take(struct vfio_pin_batch *batch, struct vfio_run *run,
-			    unsigned long max, int prot)
+void vfio_pin_take(struct vfio_pin_batch *batch, struct vfio_run *run, unsigned long max,
+		   int prot)
 {
 	unsigned long left = min_t(unsigned long, batch->size - batch->pos, max);
 	struct page **pages = &batch->pages[batch->pos];
 
-	run->write = !!(prot & IOMMU_WRITE);
+	run->write = prot & IOMMU_WRITE;
 	if (batch->pfnmap) {
 		run->pfn = batch->pfn + batch->pos;
 		run->npages = left;
-		batch->pos += left;
-		return 0;
-	}
-
-	run->pfn = page_to_pfn(pages[0]);
-	if (is_zero_pfn(run->pfn)) {
-		run->npages = 1;
-		unpin_user_page(pages[0]);
+		run->reserved = true;
 	} else {
-		run->npages = pages_run(pages, left);
+		run->pfn = page_to_pfn(pages[0]);
+		run->reserved = PageReserved(pages[0]);
+		if (is_zero_pfn(run->pfn)) {
+			run->npages = 1;
+			unpin_user_page(pages[0]);
+		} else {
+			run->npages = pages_run(pages, left);
+		}
 	}
 	batch->pos += run->npages;
-	return PageReserved(pages[0]) ? 0 : run->npages;
 }
 
 /**
@@ -221,7 +218,7 @@ void vfio_pin_drop(struct vfio_pin_batch *batch, int prot)
 	struct vfio_run run;
 
 	while (batch->pos < batch->size) {
-		vfio_pin_take(batch, &run, ULONG_MAX, prot);
+		vfio_pin_take(batch, &run, VFIO_RUN_PAGES_MAX, prot);
 		vfio_unpin_run(&run);
 	}
 }
@@ -234,13 +231,13 @@ void vfio_pin_drop(struct vfio_pin_batch *batch, int prot)
  */
 void vfio_unpin_run(const struct vfio_run *run)
 {
-	unsigned long done, n;
+	unsigned long pfn = run->pfn, left = run->npages;
 
-	if (vfio_pfn_is_reserved(run->pfn))
+	if (run->reserved)
 		return;
-	for (done = 0; done < run->npages; done += n) {
-		n = min_t(unsigned long, run->npages - done, UNPIN_STEP);
-		unpin_user_page_range_dirty_lock(pfn_to_page(run->pfn + done), n, run->write);
+	for (; left > UNPIN_STEP; left -= UNPIN_STEP, pfn += UNPIN_STEP) {
+		unpin_user_page_range_dirty_lock(pfn_to_page(pfn), UNPIN_STEP, run->write);
 		cond_resched();
 	}
+	unpin_user_page_range_dirty_lock(pfn_to_page(pfn), left, run->write);
 }

@@ -1,110 +1,152 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The run map: one bit per page of a mapping, set where a run starts.
+ * The run list: which frames a mapping consists of, a word per run.
  *
- * The IOMMU keeps the addresses, the run map keeps the boundaries, so that
- * UNMAP and replay take one step per run instead of one per page.  It is filled
- * front to back while MAP maps run after run; UNMAP only reads it.
+ * MAP appends run after run, UNMAP and replay read them front to back, without
+ * asking the IOMMU.  Memory made of large pages needs next to nothing, fully
+ * fragmented memory 8 bytes per page.  The first runs are kept in place, so that
+ * a small mapping needs no memory at all; later ones in chunks, which grow from
+ * two cache lines to a page.
  *
- * Losing the map is allowed at any time (there was no memory): the runs are
- * then found by walking the IOMMU.  A map that was lost never comes back.
+ * Losing the list is allowed at any time (there was no memory): the runs are then
+ * found by walking the IOMMU.  A list that was lost never comes back.
  *
  * Pure: knows nothing of the IOMMU or of user memory.
  */
 
-#include <linux/bitmap.h>
 #include <linux/slab.h>
 
 #include "vfio_type1.h"
 
-/* Pages that the first allocation describes at most: one page of map. */
-#define RUNS_FIRST	(PAGE_SIZE * BITS_PER_BYTE)
+/* A word: the length in pages, the kind, the first frame. */
+#define RUN_NPAGES_BITS	20
+#define RUN_RESERVED	BIT_ULL(RUN_NPAGES_BITS)
+#define RUN_PFN_SHIFT	(RUN_NPAGES_BITS + 1)
 
-static unsigned long *runs_alloc(unsigned long npages)
-{
-	return kvcalloc(BITS_TO_LONGS(npages), sizeof(unsigned long), VFIO_GFP_OPTIONAL);
-}
+static_assert(VFIO_RUN_PAGES_MAX < BIT_ULL(RUN_NPAGES_BITS));
+
+/* Bytes of the first chunks; all later ones are as large as the last. */
+static const unsigned int chunk_size[] = { 128, 512, 4096 };
 
 /**
- * vfio_runs_init() - make an empty run map
- * @runs: what to initialise
- * @npages: pages in the mapping, at least 1
- *
- * If there is no memory the map is lost from the start, which is no error.
- *
- * Context: may sleep.
+ * struct vfio_runs_chunk - some runs of a list
+ * @next: the chunk after it
+ * @used: runs in @words
+ * @capacity: runs that fit
+ * @words: the runs
  */
-void vfio_runs_init(struct vfio_runs *runs, unsigned long npages)
+struct vfio_runs_chunk {
+	struct vfio_runs_chunk *next;
+	unsigned int used;
+	unsigned int capacity;
+	u64 words[] __counted_by(capacity);
+};
+
+/**
+ * vfio_runs_init() - make an empty run list
+ * @runs: what to initialise
+ */
+void vfio_runs_init(struct vfio_runs *runs)
 {
-	runs->npages = npages;
-	runs->word = 0;
-	if (npages <= BITS_PER_LONG) {
-		runs->map = &runs->word;
-		runs->capacity = npages;
-		return;
-	}
-	runs->capacity = min(npages, RUNS_FIRST);
-	runs->map = runs_alloc(runs->capacity);
-	if (!runs->map)
-		runs->capacity = 0;
+	*runs = (struct vfio_runs) {};
 }
 
 /**
- * vfio_runs_free() - give the memory back
- * @runs: run map; it counts as lost from now on
+ * vfio_runs_free() - forget all runs
+ * @runs: run list, empty afterwards
  */
 void vfio_runs_free(struct vfio_runs *runs)
 {
-	if (runs->map != &runs->word)
-		kvfree(runs->map);
-	runs->map = NULL;
-	runs->capacity = 0;
+	struct vfio_runs_chunk *chunk, *next;
+
+	for (chunk = runs->first; chunk; chunk = next) {
+		next = chunk->next;
+		kfree(chunk);
+	}
+	vfio_runs_init(runs);
 }
 
-/* Double the capacity until @page fits. */
-static void runs_grow(struct vfio_runs *runs, unsigned long page)
+/* Append a chunk.  Return: the chunk, or NULL. */
+static struct vfio_runs_chunk *runs_grow(struct vfio_runs *runs)
 {
-	unsigned long capacity = runs->capacity;
-	unsigned long *map;
+	unsigned int size = chunk_size[runs->nchunks];
+	struct vfio_runs_chunk *chunk = kmalloc(size, VFIO_GFP_OPTIONAL);
 
-	while (capacity <= page)
-		capacity = capacity > runs->npages / 2 ? runs->npages : capacity * 2;
-	map = runs_alloc(capacity);
-	if (map)
-		bitmap_copy(map, runs->map, runs->capacity);
-	vfio_runs_free(runs);
-	runs->map = map;
-	runs->capacity = map ? capacity : 0;
-}
-
-/**
- * vfio_runs_start() - mark the start of a run
- * @runs: run map; nothing happens if it is lost
- * @page: first page of the run, as an index into the mapping
- *
- * Context: may sleep; may lose the map.
- */
-void vfio_runs_start(struct vfio_runs *runs, unsigned long page)
-{
-	if (runs->capacity && page >= runs->capacity)
-		runs_grow(runs, page);
-	if (runs->capacity)
-		__set_bit(page, runs->map);
+	if (!chunk)
+		return NULL;
+	chunk->next = NULL;
+	chunk->used = 0;
+	chunk->capacity = (size - sizeof(*chunk)) / sizeof(*chunk->words);
+	if (runs->last)
+		runs->last->next = chunk;
+	else
+		runs->first = chunk;
+	runs->last = chunk;
+	runs->nchunks = min_t(unsigned int, runs->nchunks + 1, ARRAY_SIZE(chunk_size) - 1);
+	return chunk;
 }
 
 /**
- * vfio_runs_end() - where the run that starts at a page ends
- * @runs: run map, not lost
- * @page: first page of a run
- * @npages: pages of the mapping that are mapped: where the last run ends
+ * vfio_runs_add() - append a run
+ * @runs: run list; nothing happens if it is lost
+ * @run: the run, of at most VFIO_RUN_PAGES_MAX pages
  *
- * Return: the first page after the run.
+ * Context: may sleep; may lose the list.
  */
-unsigned long vfio_runs_end(const struct vfio_runs *runs, unsigned long page,
-			    unsigned long npages)
+void vfio_runs_add(struct vfio_runs *runs, const struct vfio_run *run)
 {
-	unsigned long known = min(runs->capacity, npages);
-	unsigned long next = find_next_bit(runs->map, known, page + 1);
+	u64 word = (u64)run->pfn << RUN_PFN_SHIFT | (run->reserved ? RUN_RESERVED : 0) |
+		   run->npages;
+	struct vfio_runs_chunk *chunk = runs->last;
 
-	return next < known ? next : npages;
+	if (runs->lost)
+		return;
+	if (runs->ninplace < ARRAY_SIZE(runs->inplace)) {
+		runs->inplace[runs->ninplace++] = word;
+		return;
+	}
+	if (!chunk || chunk->used == chunk->capacity)
+		chunk = runs_grow(runs);
+	if (!chunk) {
+		vfio_runs_free(runs);
+		runs->lost = true;
+		return;
+	}
+	chunk->words[chunk->used++] = word;
+}
+
+/**
+ * vfio_runs_next() - read a run list front to back
+ * @runs: run list
+ * @iter: where the reader is; all zeroes to begin with
+ * @run: set to the next run; its @write is left alone
+ *
+ * Return: false after the last run.
+ */
+bool vfio_runs_next(const struct vfio_runs *runs, struct vfio_runs_iter *iter,
+		    struct vfio_run *run)
+{
+	u64 word;
+
+	if (iter->chunk) {
+		if (iter->pos == iter->chunk->used) {
+			if (!iter->chunk->next)
+				return false;
+			iter->chunk = iter->chunk->next;
+			iter->pos = 0;
+		}
+		word = iter->chunk->words[iter->pos++];
+	} else if (iter->pos < runs->ninplace) {
+		word = runs->inplace[iter->pos++];
+	} else if (runs->first) {
+		iter->chunk = runs->first;
+		iter->pos = 1;
+		word = iter->chunk->words[0];
+	} else {
+		return false;
+	}
+	run->pfn = word >> RUN_PFN_SHIFT;
+	run->reserved = !!(word & RUN_RESERVED);
+	run->npages = word & (RUN_RESERVED - 1);
+	return true;
 }

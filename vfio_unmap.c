@@ -9,10 +9,9 @@
  * and go in one iommu_unmap_fast(): one call then clears as much as it can, and
  * frees the page tables it empties.
  *
- * The addresses of a run are read back from the primary domain just before,
- * which takes one iova_to_phys() per run.  Where runs end, the run map knows;
- * without it the IOMMU is asked, page by page or by unmapping one page and
- * looking what comes back (see vfio_fgsp.c).
+ * What the runs are, the run list knows; where it was lost the IOMMU is asked,
+ * page by page or by unmapping one page and looking what comes back (see
+ * vfio_fgsp.c).
  *
  * Nothing here can fail for lack of memory.  A driver that gives back less than
  * asked, or has no address for what was mapped, is answered with a message and
@@ -23,15 +22,13 @@
 
 #include "vfio_type1.h"
 
-/* Runs end at multiples of this, so that a mapping may be cut there. */
-#define UNMAP_ALIGN		SZ_1G
 /* Runs of a window that needs no allocated memory. */
 #define WINDOW_ONSTACK		16
 /*
  * Pages of a window at most, unless a single run is larger, so that the time
  * between two scheduling points is bounded.
  */
-#define WINDOW_PAGES		(SZ_1G >> PAGE_SHIFT)
+#define WINDOW_PAGES		VFIO_RUN_PAGES_MAX
 /* Mappings claimed at a time, so that the tree's lock is not held for long. */
 #define CLAIM_MAX		512
 
@@ -143,7 +140,7 @@ static enum vfio_unmap_walk unmap_walk(const struct vfio_dma *dma,
 
 	if (forced == VFIO_UNMAP_FGSP || forced == VFIO_UNMAP_COARSE)
 		return forced;
-	if (vfio_runs_known(&dma->runs))
+	if (!dma->runs.lost)
 		return VFIO_UNMAP_RUNS;
 	return primary->fgsp ? VFIO_UNMAP_FGSP : VFIO_UNMAP_COARSE;
 }
@@ -156,7 +153,7 @@ static bool unmap_blind(struct iommu_domain *domain, const struct vfio_dma *dma)
 	bool gone = true;
 
 	for (; left; left -= size, iova += size) {
-		size = min_t(u64, left, UNMAP_ALIGN - (iova & (UNMAP_ALIGN - 1)));
+		size = min_t(u64, left, VFIO_RUN_BYTES_MAX - (iova & (VFIO_RUN_BYTES_MAX - 1)));
 		if (iommu_unmap(domain, iova, size) < size) {
 			unmap_complain(iova, size);
 			gone = false;
@@ -180,42 +177,54 @@ static bool unmap_others(struct vfio_type1_container *container, const struct vf
 	return gone;
 }
 
+/*
+ * Unmap one page, and see how much comes back: an IOPTE's worth, all contiguous.
+ * Return: false if there was nothing.
+ */
+static bool window_unmap_page(struct vfio_window *w, u64 iova, unsigned long max,
+			      struct vfio_run *run)
+{
+	phys_addr_t phys = iommu_iova_to_phys(w->domain, iova);
+
+	run->pfn = PHYS_PFN(phys);
+	run->reserved = vfio_pfn_is_reserved(run->pfn);
+	run->npages = phys ? min(max, window_unmap(w, iova, PAGE_SIZE) >> PAGE_SHIFT) : 0;
+	return run->npages;
+}
+
 /* Gather all runs of a mapping, flushing the window as it gets full. */
 static void window_add_mapping(struct vfio_type1_container *container, struct vfio_window *w,
 			       struct vfio_dma *dma)
 {
 	enum vfio_unmap_walk walk = unmap_walk(dma, vfio_container_primary(container));
-	struct vfio_run run = { .write = !!(dma->prot & IOMMU_WRITE) };
+	struct vfio_run run = { .write = dma->prot & IOMMU_WRITE };
+	struct vfio_runs_iter iter = {};
 	unsigned long page;
+	bool found;
 
 	for (page = 0; page < dma->mapped; page += run.npages) {
 		u64 iova = dma->iova + ((u64)page << PAGE_SHIFT);
 		unsigned long left = dma->mapped - page;
-		phys_addr_t phys = iommu_iova_to_phys(w->domain, iova);
-		size_t unmapped = 0;
 
-		run.pfn = PHYS_PFN(phys);
-		if (walk == VFIO_UNMAP_RUNS)
-			run.npages = vfio_runs_end(&dma->runs, page, dma->mapped) - page;
-		else
-			run.npages = 1;
-		if (!phys) {
-			window_close_span(w);
-			unmap_complain(iova, (size_t)run.npages << PAGE_SHIFT);
+		switch (walk) {
+		case VFIO_UNMAP_RUNS:
+			found = vfio_runs_next(&dma->runs, &iter, &run);
+			break;
+		case VFIO_UNMAP_FGSP:
+			found = window_unmap_page(w, iova, left, &run);
+			break;
+		case VFIO_UNMAP_COARSE:
+			found = vfio_fgsp_chunk(w->domain, iova, left, &run);
+			break;
+		}
+		if (found) {
+			window_add(w, iova, &run, walk == VFIO_UNMAP_FGSP);
 			continue;
 		}
-
-		if (walk == VFIO_UNMAP_COARSE) {
-			run.npages = vfio_fgsp_chunk(w->domain, iova, phys, left);
-		} else if (walk == VFIO_UNMAP_FGSP) {
-			unmapped = window_unmap(w, iova, PAGE_SIZE);
-			if (!unmapped) {
-				unmap_complain(iova, PAGE_SIZE);
-				continue;
-			}
-			run.npages = min(left, unmapped >> PAGE_SHIFT);
-		}
-		window_add(w, iova, &run, unmapped);
+		/* Look at the next page. */
+		window_close_span(w);
+		unmap_complain(iova, PAGE_SIZE);
+		run.npages = 1;
 	}
 }
 
@@ -237,10 +246,16 @@ static void window_begin(struct vfio_type1_container *container, struct vfio_win
 {
 	struct vfio_run *spare = NULL;
 
-	*w = (struct vfio_window) {
-		.runs = w->onstack,
-		.capacity = WINDOW_ONSTACK,
-	};
+	/* Field by field: the stack need not be cleared. */
+	w->runs = w->onstack;
+	w->capacity = WINDOW_ONSTACK;
+	w->nr = 0;
+	w->npages = 0;
+	w->unsynced = false;
+	w->owner = NULL;
+	w->refund = 0;
+	w->span_nr = 0;
+	w->span_size = 0;
 	/* Without a domain no mapping is mapped, and none is looked up. */
 	if (vfio_container_has_iommu(container))
 		w->domain = vfio_container_primary(container)->domain;

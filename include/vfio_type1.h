@@ -9,10 +9,10 @@
  *  - mapping (struct vfio_dma): what one VFIO_IOMMU_MAP_DMA made.
  *  - run: a stretch of a mapping given to iommu_map() in one call: physically
  *    contiguous and of one kind, RAM or reserved.
- *  - run map: one bit per page of a mapping, set where a run starts.
+ *  - run list: the runs of a mapping, a word each.
  *  - window: whole runs taken out of the primary domain before one IOTLB sync.
- *  - primary domain: the first one of a container; physical addresses are
- *    read back from it.
+ *  - primary domain: the first one of a container; where a run list was lost,
+ *    physical addresses are read back from it.
  *
  * Locks, outermost first:
  *
@@ -22,7 +22,7 @@
  *	owns the inside of every mapping, whatever the mapping's state.
  *  mapping state (PENDING, LIVE, DYING)
  *	whoever moved a mapping to PENDING or DYING owns its inside: pages,
- *	run map, IOPTEs, charge.  Nobody waits for a state with
+ *	run list, IOPTEs, charge.  Nobody waits for a state with
  *	container->lock held: the owner may need that lock to get on.
  *  container->external_lock (mutex)
  *	what in-kernel users have pinned, and the dirty bits they set.  UNMAP
@@ -71,6 +71,7 @@
 #include "vfio_driver_abi.h"
 
 struct vfio_device;
+struct vfio_map_scratch;
 
 /* Run maps, dirty bitmaps and IOVA are all handled in words of 64 bits. */
 static_assert(BITS_PER_LONG == 64);
@@ -84,7 +85,7 @@ struct vfio_type1_container;
 
 /* How UNMAP finds the physically contiguous stretches of a mapping. */
 enum vfio_unmap_walk {
-	VFIO_UNMAP_RUNS,	/* run map; where it was lost, by what the probe found */
+	VFIO_UNMAP_RUNS,	/* run list; where it was lost, by what the probe found */
 	VFIO_UNMAP_FGSP,	/* unmap one page, take what comes back */
 	VFIO_UNMAP_COARSE,	/* walk iova_to_phys() to the end of the chunk */
 };
@@ -105,42 +106,64 @@ struct vfio_type1_params {
 
 extern struct vfio_type1_params vfio_type1_params;
 
-/* ---- run map (vfio_runs.c): pure ---- */
+/* ---- runs (vfio_runs.c): pure ---- */
+
+/*
+ * Pages of a run at most.  Runs also end at multiples of as many bytes of IOVA,
+ * so that neither mapping nor unmapping one takes long without a scheduling
+ * point, and a mapping may be cut there.  It is the largest common IOPTE: no
+ * superpage is lost.
+ */
+#define VFIO_RUN_BYTES_MAX	SZ_1G
+#define VFIO_RUN_PAGES_MAX	(VFIO_RUN_BYTES_MAX >> PAGE_SHIFT)
 
 /**
- * struct vfio_runs - where the runs of a mapping start
- * @npages: pages in the mapping
- * @capacity: pages that @map can describe so far; 0 once the run map was lost
- * @map: one bit per page, set where a run starts; &@word for small mappings
- * @word: the map of a mapping of at most BITS_PER_LONG pages
- *
- * Owned by whoever owns the mapping.  The map grows as the mapping is filled,
- * so that a request that fails early has cost little.
+ * struct vfio_run - physically contiguous pages of one kind
+ * @pfn: first page frame
+ * @npages: how many
+ * @write: the device may have written them
+ * @reserved: neither counted as locked memory nor pinned
  */
-struct vfio_runs {
-	unsigned long npages;
-	unsigned long capacity;
-	unsigned long *map;
-	unsigned long word;
+struct vfio_run {
+	unsigned long pfn;
+	u32 npages;
+	bool write;
+	bool reserved;
 };
 
-void vfio_runs_init(struct vfio_runs *runs, unsigned long npages);
-void vfio_runs_free(struct vfio_runs *runs);
-void vfio_runs_start(struct vfio_runs *runs, unsigned long page);
-unsigned long vfio_runs_end(const struct vfio_runs *runs, unsigned long page,
-			    unsigned long npages);
+struct vfio_runs_chunk;
 
 /**
- * vfio_runs_known() - can the run map be used?
- * @runs: run map
+ * struct vfio_runs - the runs of a mapping, from its first page on
+ * @inplace: the first runs
+ * @ninplace: how many of them there are
+ * @nchunks: chunks, up to the number of different sizes less one
+ * @lost: there was no memory to go on
+ * @first: chunks with the further runs
+ * @last: the last chunk
  *
- * Return: false if there was no memory for it, so that the runs have to be
- * found by walking the IOMMU.
+ * Owned by whoever owns the mapping.
  */
-static inline bool vfio_runs_known(const struct vfio_runs *runs)
-{
-	return runs->capacity;
-}
+struct vfio_runs {
+	u64 inplace[2];
+	u8 ninplace;
+	u8 nchunks;
+	bool lost;
+	struct vfio_runs_chunk *first;
+	struct vfio_runs_chunk *last;
+};
+
+/* Where a reader of a run list is; all zeroes at its start. */
+struct vfio_runs_iter {
+	const struct vfio_runs_chunk *chunk;
+	unsigned int pos;
+};
+
+void vfio_runs_init(struct vfio_runs *runs);
+void vfio_runs_free(struct vfio_runs *runs);
+void vfio_runs_add(struct vfio_runs *runs, const struct vfio_run *run);
+bool vfio_runs_next(const struct vfio_runs *runs, struct vfio_runs_iter *iter,
+		    struct vfio_run *run);
 
 /* ---- valid IOVA ranges (vfio_iova.c): pure ---- */
 
@@ -205,7 +228,7 @@ struct vfio_owner {
  * @mapped: pages, from the first on, that are pinned and in every domain;
  *	the owner, or container->lock for write
  * @locked_vm: pages charged to @owner; the owner, or container->lock for write
- * @runs: run map; the owner, or container->lock for write
+ * @runs: run list; the owner, or container->lock for write
  * @owner: whose memory this is; the owner, or container->lock for write
  * @vaddr_invalid: user space took @vaddr back (VFIO_DMA_UNMAP_FLAG_VADDR);
  *	container->lock for write
@@ -288,22 +311,8 @@ void vfio_account_refund(const struct vfio_owner *owner, unsigned long npages);
  * to some tens of microseconds.
  */
 #define VFIO_PIN_BATCH_MAX	2048
-/* A mapping of up to this many pages is pinned without allocating anything. */
-#define VFIO_PIN_BATCH_ONSTACK	32
 /* For memory that is nice to have: rather go without than have anybody killed. */
 #define VFIO_GFP_OPTIONAL	(GFP_KERNEL_ACCOUNT | __GFP_NOWARN | __GFP_NORETRY)
-
-/**
- * struct vfio_run - physically contiguous pages of one kind
- * @pfn: first page frame
- * @npages: how many
- * @write: the device may have written them
- */
-struct vfio_run {
-	unsigned long pfn;
-	u64 npages : 63;
-	u64 write : 1;
-};
 
 /**
  * struct vfio_pin_batch - the pages of one GUP call, as they become runs
@@ -326,8 +335,8 @@ struct vfio_pin_batch {
 bool vfio_pfn_is_reserved(unsigned long pfn);
 int vfio_pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned long vaddr,
 		  unsigned long npages, int prot);
-unsigned long vfio_pin_take(struct vfio_pin_batch *batch, struct vfio_run *run,
-			    unsigned long max, int prot);
+void vfio_pin_take(struct vfio_pin_batch *batch, struct vfio_run *run, unsigned long max,
+		   int prot);
 void vfio_pin_drop(struct vfio_pin_batch *batch, int prot);
 void vfio_unpin_run(const struct vfio_run *run);
 
@@ -384,8 +393,8 @@ struct vfio_domain {
  *	@external_lock
  * @tree: the mappings
  * @entry_limit: how many mappings @tree was made for, constant
- * @pin_pages: spare page array of VFIO_PIN_BATCH_MAX entries, or NULL while
- *	somebody uses it; exchanged atomically
+ * @map_scratch: spare memory for MAP, or NULL while somebody uses it; exchanged
+ *	atomically
  * @window_runs: spare array of VFIO_WINDOW_RUNS entries, likewise
  * @refusals: limits the rate of messages
  * @v2: VFIO_TYPE1v2_IOMMU semantics, constant
@@ -408,7 +417,7 @@ struct vfio_type1_container {
 	unsigned int dirty_groups;
 	struct vfio_dma_tree tree;
 	unsigned int entry_limit;
-	struct page **pin_pages;
+	struct vfio_map_scratch *map_scratch;
 	struct vfio_run *window_runs;
 	struct ratelimit_state refusals;
 	bool v2;
@@ -552,10 +561,10 @@ void vfio_dirty_mark_all(struct vfio_type1_container *container);
 int vfio_dirty_report(struct vfio_type1_container *container, struct vfio_dma *dma, u64 base,
 		      const struct vfio_dirty_request *request);
 
-/* ---- chunks without a run map (vfio_fgsp.c) ---- */
+/* ---- chunks without a run list (vfio_fgsp.c) ---- */
 
 void vfio_fgsp_probe(struct vfio_domain *domain, const struct vfio_iova_set *iova);
-unsigned long vfio_fgsp_chunk(struct iommu_domain *domain, u64 iova, phys_addr_t phys,
-			      unsigned long max);
+bool vfio_fgsp_chunk(struct iommu_domain *domain, u64 iova, unsigned long max,
+		     struct vfio_run *run);
 
 #endif /* _VFIO_TYPE1_H */

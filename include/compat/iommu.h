@@ -10,7 +10,7 @@
 #include <linux/version.h>
 
 /*
- * 6.3 gave iommu_map() a gfp argument ("iommu: Add a gfp parameter to
+ * 6.3 gave iommu_map() and iommu_map_sg() a gfp argument ("iommu: Add a gfp parameter to
  * iommu_map()").  Before, the tables are always GFP_KERNEL and not charged to
  * a memory cgroup.
  */
@@ -22,6 +22,15 @@ static inline int vfio_compat_iommu_map(struct iommu_domain *domain, unsigned lo
 }
 
 #define iommu_map vfio_compat_iommu_map
+
+static inline ssize_t vfio_compat_iommu_map_sg(struct iommu_domain *domain, unsigned long iova,
+					       struct scatterlist *sg, unsigned int nents, int prot,
+					       gfp_t gfp)
+{
+	return iommu_map_sg(domain, iova, sg, nents, prot);
+}
+
+#define iommu_map_sg vfio_compat_iommu_map_sg
 #endif
 
 /*

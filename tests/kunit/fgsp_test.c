@@ -130,12 +130,25 @@ static void probe_page_that_stays_is_lost(struct kunit *test)
 	mock_iommu_destroy(mock);
 }
 
+static void expect_chunk(struct kunit *test, struct mock_iommu *mock, u64 iova,
+			 unsigned long max, phys_addr_t phys, unsigned int npages)
+{
+	struct vfio_run run = { .write = true };
+
+	KUNIT_ASSERT_TRUE(test, vfio_fgsp_chunk(&mock->domain, iova, max, &run));
+	KUNIT_EXPECT_EQ(test, run.pfn, (unsigned long)PHYS_PFN(phys));
+	KUNIT_EXPECT_EQ_MSG(test, run.npages, npages, "IOVA %#llx, of %lu pages", iova, max);
+	KUNIT_EXPECT_EQ(test, run.reserved, vfio_pfn_is_reserved(PHYS_PFN(phys)));
+	KUNIT_EXPECT_TRUE(test, run.write);
+}
+
 /* A chunk ends where physical addresses do, at @max, or at a hole. */
 static void chunk_ends_where_contiguity_does(struct kunit *test)
 {
 	struct page *pages = alloc_pages(GFP_KERNEL, 4);
 	struct mock_iommu *mock = mock_iommu_create(test, test->param_value);
 	struct iommu_domain *domain = &mock->domain;
+	struct vfio_run run;
 	phys_addr_t phys;
 
 	KUNIT_ASSERT_NOT_NULL(test, pages);
@@ -146,13 +159,42 @@ static void chunk_ends_where_contiguity_does(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, iommu_map(domain, SZ_1M + 7 * PAGE_SIZE, phys + 8 * PAGE_SIZE,
 					   8 * PAGE_SIZE, IOMMU_READ, GFP_KERNEL));
 
-	KUNIT_EXPECT_EQ(test, 7UL, vfio_fgsp_chunk(domain, SZ_1M, phys, 15));
-	KUNIT_EXPECT_EQ(test, 3UL, vfio_fgsp_chunk(domain, SZ_1M, phys, 3));
-	KUNIT_EXPECT_EQ(test, 1UL, vfio_fgsp_chunk(domain, SZ_1M, phys, 1));
-	KUNIT_EXPECT_EQ(test, 8UL, vfio_fgsp_chunk(domain, SZ_1M + 7 * PAGE_SIZE,
-						   phys + 8 * PAGE_SIZE, 100));
+	expect_chunk(test, mock, SZ_1M, 15, phys, 7);
+	expect_chunk(test, mock, SZ_1M, 3, phys, 3);
+	expect_chunk(test, mock, SZ_1M, 1, phys, 1);
+	expect_chunk(test, mock, SZ_1M + 2 * PAGE_SIZE, 15, phys + 2 * PAGE_SIZE, 5);
+	expect_chunk(test, mock, SZ_1M + 7 * PAGE_SIZE, 100, phys + 8 * PAGE_SIZE, 8);
+	KUNIT_EXPECT_FALSE(test, vfio_fgsp_chunk(domain, SZ_1M + 15 * PAGE_SIZE, 1, &run));
 
 	iommu_unmap(domain, SZ_1M, 15 * PAGE_SIZE);
+	mock_iommu_expect_empty(test, mock);
+	mock_iommu_destroy(mock);
+	__free_pages(pages, 4);
+}
+
+/* Like a run, a chunk ends where RAM does, and at multiples of VFIO_RUN_BYTES_MAX of IOVA. */
+static void chunk_ends_where_a_run_would(struct kunit *test)
+{
+	u64 size = 16 * PAGE_SIZE, iova = 3ULL * VFIO_RUN_BYTES_MAX - 12 * PAGE_SIZE;
+	struct page *pages = alloc_pages(GFP_KERNEL, 4);
+	struct mock_iommu *mock = mock_iommu_create(test, test->param_value);
+	phys_addr_t phys;
+
+	KUNIT_ASSERT_NOT_NULL(test, pages);
+	phys = page_to_phys(pages);
+	KUNIT_ASSERT_EQ(test, 0, iommu_map(&mock->domain, iova, phys, size, IOMMU_READ,
+					   GFP_KERNEL));
+	SetPageReserved(pages + 5);
+	SetPageReserved(pages + 6);
+
+	expect_chunk(test, mock, iova, 16, phys, 5);
+	expect_chunk(test, mock, iova + 5 * PAGE_SIZE, 11, phys + 5 * PAGE_SIZE, 2);
+	expect_chunk(test, mock, iova + 7 * PAGE_SIZE, 9, phys + 7 * PAGE_SIZE, 5);
+	expect_chunk(test, mock, iova + 12 * PAGE_SIZE, 4, phys + 12 * PAGE_SIZE, 4);
+
+	ClearPageReserved(pages + 5);
+	ClearPageReserved(pages + 6);
+	iommu_unmap(&mock->domain, iova, size);
 	mock_iommu_expect_empty(test, mock);
 	mock_iommu_destroy(mock);
 	__free_pages(pages, 4);
@@ -165,6 +207,7 @@ static struct kunit_case fgsp_cases[] = {
 	KUNIT_CASE_PARAM(failed_probe_means_coarse, mock_flavour_gen),
 	KUNIT_CASE_PARAM(probe_page_that_stays_is_lost, mock_flavour_gen),
 	KUNIT_CASE_PARAM(chunk_ends_where_contiguity_does, mock_flavour_gen),
+	KUNIT_CASE_PARAM(chunk_ends_where_a_run_would, mock_flavour_gen),
 	{}
 };
 

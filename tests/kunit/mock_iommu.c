@@ -214,6 +214,19 @@ static void mock_sync(struct iommu_domain *domain, struct iommu_iotlb_gather *ga
 	}
 }
 
+#ifdef MOCK_SYNC_MAP_IS_VOID
+static void mock_sync_map(struct iommu_domain *domain, unsigned long iova, size_t size)
+{
+	to_mock(domain)->nr_sync_map++;
+}
+#else
+static int mock_sync_map(struct iommu_domain *domain, unsigned long iova, size_t size)
+{
+	to_mock(domain)->nr_sync_map++;
+	return 0;
+}
+#endif
+
 static phys_addr_t mock_iova_to_phys(struct iommu_domain *domain, dma_addr_t iova)
 {
 	struct mock_iommu *mock = to_mock(domain);
@@ -227,6 +240,7 @@ const struct iommu_domain_ops mock_iommu_ops = {
 	.map_pages = mock_map_pages,
 	.unmap_pages = mock_unmap_pages,
 	.iotlb_sync = mock_sync,
+	.iotlb_sync_map = mock_sync_map,
 	.iova_to_phys = mock_iova_to_phys,
 };
 
@@ -249,6 +263,7 @@ static const struct iommu_domain_ops mock_single_ops = {
 	.map = mock_map,
 	.unmap = mock_unmap,
 	.iotlb_sync = mock_sync,
+	.iotlb_sync_map = mock_sync_map,
 	.iova_to_phys = mock_iova_to_phys,
 };
 #else

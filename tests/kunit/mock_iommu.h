@@ -48,6 +48,7 @@ const void *mock_flavour_gen(const void *prev, char *desc);
  * @nr_map: calls to the driver's map operation, likewise for the others
  * @nr_unmap: calls
  * @nr_sync: calls
+ * @nr_sync_map: calls
  * @nr_to_phys: calls
  * @fail_map: count down to the call of map that fails half-way; 0: none does
  * @stuck: IOVA of an IOPTE that never goes away
@@ -63,6 +64,7 @@ struct mock_iommu {
 	unsigned int nr_map;
 	unsigned int nr_unmap;
 	unsigned int nr_sync;
+	unsigned int nr_sync_map;
 	unsigned int nr_to_phys;
 	unsigned int fail_map;
 	u64 stuck;

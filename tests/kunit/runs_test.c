@@ -1,237 +1,272 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The run map, against lists of run starts.
+ * The run list, against an array of the runs that were put into it.
  */
 
 #include <kunit/test.h>
-#include <linux/mm.h>
 #include <linux/prandom.h>
-#include <linux/slab.h>
 
 #include "vfio_type1.h"
 #include "fault.h"
 
-/* Pages that one page of run map describes: where the map first has to grow. */
-#define MAP_PAGE	(PAGE_SIZE * BITS_PER_BYTE)
+/* Enough to get past the in-place runs and into chunks of every size. */
+#define LIST_MAX	700
+/* Enough for several chunks of the largest size. */
+#define LONG_LIST	20000
+/* The highest frame of any architecture: 52 bits of physical address. */
+#define PFN_MAX		(BIT_ULL(52 - PAGE_SHIFT) - 1)
 
-/* Walk the map from page 0 to @mapped and compare with the sorted @starts. */
-static void expect_runs(struct kunit *test, const struct vfio_runs *runs,
-			const unsigned long *starts, unsigned int nr, unsigned long mapped)
+static struct vfio_run *alloc_model(struct kunit *test, unsigned int nr)
 {
-	unsigned long page = 0;
+	struct vfio_run *model = kunit_kmalloc_array(test, nr, sizeof(*model), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, model);
+	return model;
+}
+
+/* Every combination of extremes, in an order that has each as a neighbour of others. */
+static struct vfio_run extreme_run(unsigned int i)
+{
+	static const u32 npages[] = { 1, VFIO_RUN_PAGES_MAX, 2, VFIO_RUN_PAGES_MAX - 1 };
+	static const u64 pfns[] = { 0, PFN_MAX, 1 };
+
+	return (struct vfio_run) {
+		.pfn = pfns[i % 3],
+		.npages = npages[i % 4],
+		.reserved = i / 12 % 2,
+	};
+}
+
+#define NR_EXTREMES	24
+
+static void add_runs(struct vfio_runs *runs, const struct vfio_run *model, unsigned int nr)
+{
 	unsigned int i;
 
-	KUNIT_ASSERT_TRUE(test, vfio_runs_known(runs));
-	for (i = 0; i < nr && starts[i] < mapped; i++) {
-		unsigned long end = i + 1 < nr ? min(starts[i + 1], mapped) : mapped;
-
-		KUNIT_ASSERT_EQ_MSG(test, page, starts[i], "run %u of %lu pages", i, runs->npages);
-		page = vfio_runs_end(runs, page, mapped);
-		KUNIT_ASSERT_EQ_MSG(test, page, end, "run %u of %lu pages", i, runs->npages);
-	}
-	KUNIT_ASSERT_EQ(test, page, mapped);
+	for (i = 0; i < nr; i++)
+		vfio_runs_add(runs, &model[i]);
 }
 
-/* Up to a word the map takes no memory of its own. */
-static void small_map_is_inline(struct kunit *test)
+static void expect_run(struct kunit *test, const struct vfio_runs *runs,
+		       struct vfio_runs_iter *iter, const struct vfio_run *want, unsigned int i)
 {
-	struct vfio_runs runs;
-	unsigned long n;
+	/* No run of the model is like this one. */
+	struct vfio_run run = { .pfn = ~0UL, .npages = 0, .write = i & 1 };
 
-	for (n = 1; n <= 200; n++) {
-		bool known;
+	KUNIT_ASSERT_TRUE_MSG(test, vfio_runs_next(runs, iter, &run), "ends before run %u", i);
+	KUNIT_ASSERT_EQ_MSG(test, run.pfn, want->pfn, "run %u", i);
+	KUNIT_ASSERT_EQ_MSG(test, run.npages, want->npages, "run %u", i);
+	KUNIT_ASSERT_EQ_MSG(test, run.reserved, want->reserved, "run %u", i);
+	KUNIT_ASSERT_EQ_MSG(test, run.write, (bool)(i & 1), "run %u", i);
+}
 
-		fault_all();
-		vfio_runs_init(&runs, n);
-		fault_end();
-		known = vfio_runs_known(&runs);
+static void expect_end(struct kunit *test, const struct vfio_runs *runs,
+		       struct vfio_runs_iter *iter, unsigned int nr)
+{
+	struct vfio_run run;
+
+	KUNIT_ASSERT_FALSE_MSG(test, vfio_runs_next(runs, iter, &run), "more than %u runs", nr);
+}
+
+/* The list holds exactly the model's runs, in their order. */
+static void expect_runs(struct kunit *test, const struct vfio_runs *runs,
+			const struct vfio_run *model, unsigned int nr)
+{
+	struct vfio_runs_iter iter = {};
+	unsigned int i;
+
+	KUNIT_ASSERT_FALSE_MSG(test, runs->lost, "a list of %u runs", nr);
+	for (i = 0; i < nr; i++)
+		expect_run(test, runs, &iter, &model[i], i);
+	expect_end(test, runs, &iter, nr);
+}
+
+/* Lists of each length, read twice, and between one run and the next. */
+static void every_length_to_700(struct kunit *test)
+{
+	struct vfio_run *model = alloc_model(test, LIST_MAX);
+	struct vfio_runs runs, grown;
+	unsigned int nr;
+
+	for (nr = 0; nr < LIST_MAX; nr++)
+		model[nr] = extreme_run(nr);
+	vfio_runs_init(&grown);
+	for (nr = 0; nr <= LIST_MAX; nr++) {
+		vfio_runs_init(&runs);
+		add_runs(&runs, model, nr);
+		expect_runs(test, &runs, model, nr);
+		expect_runs(test, &runs, model, nr);
 		vfio_runs_free(&runs);
-		KUNIT_EXPECT_EQ_MSG(test, known, n <= BITS_PER_LONG, "%lu pages", n);
+
+		expect_runs(test, &grown, model, nr);
+		if (nr < LIST_MAX)
+			vfio_runs_add(&grown, &model[nr]);
 	}
+	vfio_runs_free(&grown);
 }
 
-/* A mapping of each size, as a single run, as all single pages, and in pairs. */
-static void every_size_to_200(struct kunit *test)
+/* No run is too large, too high or too small for any place in the list. */
+static void every_extreme_run_in_every_place(struct kunit *test)
 {
-	unsigned long *starts = kunit_kcalloc(test, 200, sizeof(*starts), GFP_KERNEL);
-	unsigned long n, step, mapped;
-
-	KUNIT_ASSERT_NOT_NULL(test, starts);
-	for (n = 1; n <= 200; n++) {
-		for (step = 1; step <= n; step++) {
-			struct vfio_runs runs;
-			unsigned int nr = 0;
-			unsigned long page;
-
-			vfio_runs_init(&runs, n);
-			for (page = 0; page < n; page += step) {
-				vfio_runs_start(&runs, page);
-				starts[nr++] = page;
-			}
-			for (mapped = n; mapped && mapped + 3 > n; mapped--)
-				expect_runs(test, &runs, starts, nr, mapped);
-			vfio_runs_free(&runs);
-		}
-	}
-}
-
-/* Every pattern of up to 12 pages, mapped to every length. */
-static void every_pattern_of_12_pages(struct kunit *test)
-{
-	unsigned long starts[12], n, pattern, page, mapped;
-
-	for (n = 1; n <= 12; n++) {
-		for (pattern = 1; pattern < 1UL << n; pattern += 2) {
-			struct vfio_runs runs;
-			unsigned int nr = 0;
-
-			vfio_runs_init(&runs, n);
-			for (page = 0; page < n; page++) {
-				if (pattern & BIT(page)) {
-					vfio_runs_start(&runs, page);
-					starts[nr++] = page;
-				}
-			}
-			for (mapped = 1; mapped <= n; mapped++)
-				expect_runs(test, &runs, starts, nr, mapped);
-			vfio_runs_free(&runs);
-		}
-	}
-}
-
-/* A run may start anywhere past what the map describes so far. */
-static void map_grows_to_any_page(struct kunit *test)
-{
-	static const unsigned long sizes[] = {
-		MAP_PAGE - 1, MAP_PAGE, MAP_PAGE + 1, 2 * MAP_PAGE - 1, 2 * MAP_PAGE,
-		2 * MAP_PAGE + 1, 3 * MAP_PAGE + 5, 64 * MAP_PAGE + 63,
-	};
-	unsigned int i, j;
-
-	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
-		unsigned long n = sizes[i];
-		unsigned long at[] = {
-			BITS_PER_LONG, n / 2, MAP_PAGE - 1, MAP_PAGE, MAP_PAGE + 1,
-			2 * MAP_PAGE - 1, 2 * MAP_PAGE, n - 1,
-		};
-
-		for (j = 0; j < ARRAY_SIZE(at); j++) {
-			unsigned long starts[2] = { 0, at[j] };
-			struct vfio_runs runs;
-
-			if (at[j] >= n)
-				continue;
-			vfio_runs_init(&runs, n);
-			vfio_runs_start(&runs, 0);
-			expect_runs(test, &runs, starts, 1, n);
-			vfio_runs_start(&runs, at[j]);
-			expect_runs(test, &runs, starts, 2, n);
-			vfio_runs_free(&runs);
-		}
-	}
-}
-
-/* A mapping of one run needs no more map than its first page, however large it is. */
-static void one_run_of_16_tib(struct kunit *test)
-{
-	unsigned long n = (16UL << 40) >> PAGE_SHIFT, starts[] = { 0 };
+	struct vfio_run *model = alloc_model(test, LIST_MAX);
 	struct vfio_runs runs;
+	unsigned int shift, i;
 
-	vfio_runs_init(&runs, n);
-	vfio_runs_start(&runs, 0);
-	KUNIT_EXPECT_LE(test, runs.capacity, MAP_PAGE);
-	expect_runs(test, &runs, starts, 1, n);
-	vfio_runs_free(&runs);
+	vfio_runs_init(&runs);
+	for (shift = 0; shift < NR_EXTREMES; shift++) {
+		for (i = 0; i < LIST_MAX; i++)
+			model[i] = extreme_run(i + shift);
+		add_runs(&runs, model, LIST_MAX);
+		expect_runs(test, &runs, model, LIST_MAX);
+		/* What is freed can be filled again. */
+		vfio_runs_free(&runs);
+		expect_runs(test, &runs, model, 0);
+	}
 }
 
-#define WALK_STARTS	20000
-
-/* Long walks over mappings of some million pages, with runs of 1 to 4096 pages. */
-static void random_walk(struct kunit *test)
+/* Random runs of all magnitudes. */
+static void random_long_lists(struct kunit *test)
 {
-	unsigned long *starts = kvmalloc_array(WALK_STARTS, sizeof(*starts), GFP_KERNEL);
+	struct vfio_run *model = alloc_model(test, LONG_LIST);
+	struct vfio_runs runs;
 	struct rnd_state rnd;
-	unsigned int seed;
+	unsigned int seed, i;
 
-	KUNIT_ASSERT_NOT_NULL(test, starts);
-	for (seed = 1; seed <= 24; seed++) {
-		unsigned int i, nr = 1 + seed * (WALK_STARTS / 24 - 1), order = seed % 13;
-		struct vfio_runs runs;
-		unsigned long n = 0;
+	for (seed = 1; seed <= 20; seed++) {
+		unsigned int nr = seed * (LONG_LIST / 20);
 
 		prandom_seed_state(&rnd, seed);
 		for (i = 0; i < nr; i++) {
-			starts[i] = n;
-			n += 1 + (prandom_u32_state(&rnd) & (BIT(order) - 1));
+			u64 pfn = (u64)prandom_u32_state(&rnd) << 32 | prandom_u32_state(&rnd);
+
+			model[i] = (struct vfio_run) {
+				.pfn = (pfn & PFN_MAX) >> prandom_u32_state(&rnd) % 40,
+				.npages = 1 + prandom_u32_state(&rnd) %
+					      (VFIO_RUN_PAGES_MAX >> prandom_u32_state(&rnd) % 18),
+				.reserved = prandom_u32_state(&rnd) & 1,
+			};
 		}
-		vfio_runs_init(&runs, n);
-		for (i = 0; i < nr; i++)
-			vfio_runs_start(&runs, starts[i]);
-		expect_runs(test, &runs, starts, nr, n);
-		expect_runs(test, &runs, starts, nr, n / 2 + 1);
+		vfio_runs_init(&runs);
+		add_runs(&runs, model, nr);
+		expect_runs(test, &runs, model, nr);
 		vfio_runs_free(&runs);
 	}
-	kvfree(starts);
 }
 
-/* Without memory the map is lost, quietly, and stays lost. */
-static void map_without_memory_is_lost(struct kunit *test)
+/* Where one reader is, is nothing to another. */
+static void readers_are_independent(struct kunit *test)
 {
-	struct vfio_runs runs;
-	bool known[4];
-
-	fault_all();
-	vfio_runs_init(&runs, 1000);
-	known[0] = vfio_runs_known(&runs);
-	fault_end();
-	vfio_runs_start(&runs, 0);
-	vfio_runs_start(&runs, 999);
-	known[1] = vfio_runs_known(&runs);
-	vfio_runs_free(&runs);
-
-	vfio_runs_init(&runs, 4 * MAP_PAGE);
-	vfio_runs_start(&runs, 0);
-	known[2] = vfio_runs_known(&runs);
-	fault_all();
-	vfio_runs_start(&runs, MAP_PAGE);
-	fault_end();
-	known[3] = vfio_runs_known(&runs);
-	vfio_runs_start(&runs, MAP_PAGE + 1);
-
-	KUNIT_EXPECT_FALSE_MSG(test, known[0], "known although its memory was refused");
-	KUNIT_EXPECT_FALSE_MSG(test, known[1], "known again although starts were missed");
-	KUNIT_EXPECT_TRUE(test, known[2]);
-	KUNIT_EXPECT_FALSE_MSG(test, known[3], "known although it could not grow");
-	KUNIT_EXPECT_FALSE(test, vfio_runs_known(&runs));
-	vfio_runs_free(&runs);
-	KUNIT_EXPECT_FALSE_MSG(test, vfio_runs_known(&runs), "known although it was freed");
-}
-
-/* Only growing past what the map describes can lose it. */
-static void filled_map_needs_no_memory(struct kunit *test)
-{
-	unsigned long starts[] = { 0, 1, MAP_PAGE - 1 };
+	struct vfio_run *model = alloc_model(test, LIST_MAX);
+	struct vfio_runs_iter ahead = {}, behind = {};
+	const unsigned int distance = 100;
 	struct vfio_runs runs;
 	unsigned int i;
 
-	vfio_runs_init(&runs, 2 * MAP_PAGE);
-	fault_all();
-	for (i = 0; i < ARRAY_SIZE(starts); i++)
-		vfio_runs_start(&runs, starts[i]);
-	fault_end();
-	expect_runs(test, &runs, starts, ARRAY_SIZE(starts), 2 * MAP_PAGE);
+	for (i = 0; i < LIST_MAX; i++)
+		model[i] = extreme_run(i);
+	vfio_runs_init(&runs);
+	add_runs(&runs, model, LIST_MAX);
+	for (i = 0; i < LIST_MAX + distance; i++) {
+		if (i < LIST_MAX)
+			expect_run(test, &runs, &ahead, &model[i], i);
+		if (i >= distance)
+			expect_run(test, &runs, &behind, &model[i - distance], i - distance);
+	}
+	expect_end(test, &runs, &ahead, LIST_MAX);
+	expect_end(test, &runs, &behind, LIST_MAX);
 	vfio_runs_free(&runs);
 }
 
+/* Who reads on after the last run does not begin again. */
+static void end_of_list_stays_the_end(struct kunit *test)
+{
+	struct vfio_run run = extreme_run(0);
+	struct vfio_runs runs;
+	unsigned int nr, i;
+
+	vfio_runs_init(&runs);
+	for (nr = 0; nr <= LIST_MAX; nr++) {
+		struct vfio_runs_iter iter = {};
+
+		for (i = 0; i < nr; i++)
+			expect_run(test, &runs, &iter, &run, i);
+		for (i = 0; i < 3; i++)
+			expect_end(test, &runs, &iter, nr);
+		vfio_runs_add(&runs, &run);
+	}
+	vfio_runs_free(&runs);
+}
+
+/* One or two runs are a mapping's usual: they need no memory of their own. */
+static void two_runs_need_no_memory(struct kunit *test)
+{
+	struct vfio_run model[] = { extreme_run(1), extreme_run(0), extreme_run(2) };
+	bool lost_by_two, lost_by_three;
+	struct vfio_runs runs;
+
+	vfio_runs_init(&runs);
+	fault_all();
+	add_runs(&runs, model, 2);
+	lost_by_two = runs.lost;
+	fault_end();
+	KUNIT_ASSERT_FALSE(test, lost_by_two);
+	expect_runs(test, &runs, model, 2);
+
+	/* The third does, or the above shows nothing. */
+	fault_all();
+	vfio_runs_add(&runs, &model[2]);
+	lost_by_three = runs.lost;
+	fault_end();
+	KUNIT_EXPECT_TRUE(test, lost_by_three);
+	vfio_runs_free(&runs);
+}
+
+/*
+ * Whichever allocation fails, the list is lost from there on: it is empty, and
+ * takes nothing until it was freed. There are few allocations that could fail.
+ */
+static void list_without_memory_is_lost(struct kunit *test)
+{
+	struct vfio_run *model = alloc_model(test, LIST_MAX);
+	unsigned int nth, nr;
+	struct vfio_runs runs;
+	bool came = true;
+
+	for (nr = 0; nr < LIST_MAX; nr++)
+		model[nr] = extreme_run(nr);
+	for (nth = 1; came; nth++) {
+		struct vfio_runs_iter iter = {};
+
+		vfio_runs_init(&runs);
+		fault_nth(nth);
+		for (nr = 0; nr < LIST_MAX && !runs.lost; nr++)
+			vfio_runs_add(&runs, &model[nr]);
+		came = fault_end();
+		KUNIT_ASSERT_EQ_MSG(test, runs.lost, came, "allocation %u, run %u", nth, nr);
+		if (came) {
+			expect_end(test, &runs, &iter, 0);
+			/* Now there is memory again. */
+			add_runs(&runs, model, LIST_MAX);
+			KUNIT_ASSERT_TRUE_MSG(test, runs.lost, "allocation %u", nth);
+			expect_end(test, &runs, &iter, 0);
+			vfio_runs_free(&runs);
+			add_runs(&runs, model, LIST_MAX);
+		}
+		expect_runs(test, &runs, model, LIST_MAX);
+		vfio_runs_free(&runs);
+	}
+	KUNIT_EXPECT_GT(test, nth, 3U);
+	KUNIT_EXPECT_LT_MSG(test, nth, 10U, "%u allocations for %u runs", nth - 2, LIST_MAX);
+}
+
 static struct kunit_case runs_cases[] = {
-	KUNIT_CASE(small_map_is_inline),
-	KUNIT_CASE(every_size_to_200),
-	KUNIT_CASE(every_pattern_of_12_pages),
-	KUNIT_CASE(map_grows_to_any_page),
-	KUNIT_CASE(one_run_of_16_tib),
-	KUNIT_CASE(random_walk),
-	KUNIT_CASE(map_without_memory_is_lost),
-	KUNIT_CASE(filled_map_needs_no_memory),
+	KUNIT_CASE(every_length_to_700),
+	KUNIT_CASE(every_extreme_run_in_every_place),
+	KUNIT_CASE(random_long_lists),
+	KUNIT_CASE(readers_are_independent),
+	KUNIT_CASE(end_of_list_stays_the_end),
+	KUNIT_CASE(two_runs_need_no_memory),
+	KUNIT_CASE(list_without_memory_is_lost),
 	{}
 };
 
