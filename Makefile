@@ -33,7 +33,7 @@ kdir:
 	@test -e $(KDIR)/Makefile || { echo "No kernel headers at $(KDIR):" \
 		"install linux-headers-$(shell uname -r), or say where they are with KDIR=" >&2; exit 1; }
 
-.PHONY: demo check kunit vmtest difftest static
+.PHONY: demo check kunit vmtest difftest static bench bench-check bench-scaling profile
 demo:
 	@KERNEL=$(KERNEL) IOMMU=$(IOMMU) tests/vm/demo
 check:
@@ -50,6 +50,10 @@ difftest:
 static:
 	@tools/setup
 	@tests/static
+
+bench bench-check bench-scaling profile:
+	@tools/setup
+	@KERNEL=$(KERNEL) IOMMU=$(IOMMU) tests/bench/$(patsubst bench,run,$(@:bench-%=%))
 
 .PHONY: clean-cache
 clean-cache:
@@ -71,4 +75,8 @@ help:
 	@echo '  make difftest      the same random requests to the in-tree module and to ours;'
 	@echo '                     SEED= and OPS= choose them'
 	@echo '  make static        warnings, sparse, checkpatch, kernel-doc, shellcheck'
+	@echo '  make bench         instructions per page: in-tree module, ours, and the floor'
+	@echo '  make bench-check   fail if a case fell behind the committed baseline'
+	@echo '  make bench-scaling two threads against one'
+	@echo '  make profile       instructions per function; CASE= and TARGET= choose'
 	@echo '  make clean-cache   remove everything that was downloaded or built elsewhere'

@@ -554,7 +554,8 @@ bool vfio_container_has_emulated(struct vfio_type1_container *container)
  * Context: may sleep; takes container->lock for writing.
  * Return: 0; -EBUSY while addresses are exchanged, or if the group's devices are
  * in use; -EINVAL if the group is attached already, has no page size in common
- * with the others, or a mapping lies outside of what is valid for it; -EPERM without MSI isolation; -ENOMEM; -EINTR on a
+ * with the others, or a mapping lies outside of what is valid for it; -EPERM
+ * without MSI isolation; -ENOMEM; -EINTR on a
  * fatal signal; whatever the IOMMU says.  On failure the container is unchanged.
  */
 int vfio_container_attach(struct vfio_type1_container *container, struct iommu_group *group)
