@@ -424,21 +424,23 @@ static int replay_copy(struct vfio_type1_container *container, struct vfio_domai
 		       const struct vfio_dma *dma)
 {
 	struct iommu_domain *from = vfio_container_primary(container)->domain;
-	struct vfio_runs_iter iter = {};
+	struct vfio_runs_iter iter;
 	struct vfio_run run;
 	unsigned long page;
 	int ret;
 
-	for (page = 0; page < dma->mapped; page += run.npages) {
+	vfio_runs_begin(&dma->runs, &iter);
+	for (page = 0; page < dma->mapped; page += vfio_run_npages(run)) {
 		u64 iova = dma->iova + ((u64)page << PAGE_SHIFT);
 
 		if (fatal_signal_pending(current))
 			return -EINTR;
-		if (!vfio_runs_next(&dma->runs, &iter, &run) &&
-		    !vfio_fgsp_chunk(from, iova, dma->mapped - page, &run))
+		if (!vfio_runs_next(&iter, &run))
+			run = vfio_fgsp_chunk(from, iova, dma->mapped - page, dma->prot);
+		if (!vfio_run_npages(run))
 			return -EIO;
-		ret = iommu_map(to->domain, iova, PFN_PHYS(run.pfn),
-				(size_t)run.npages << PAGE_SHIFT, dma->prot | IOMMU_CACHE,
+		ret = iommu_map(to->domain, iova, PFN_PHYS(vfio_run_pfn(run)),
+				vfio_run_npages(run) << PAGE_SHIFT, dma->prot | IOMMU_CACHE,
 				GFP_KERNEL_ACCOUNT);
 		if (ret)
 			return ret;

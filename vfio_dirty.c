@@ -176,6 +176,27 @@ static u64 dirty_word(const struct vfio_dma *dma, unsigned long nbits, unsigned 
 	return w == BITS_TO_LONGS(nbits) - 1 ? BITMAP_LAST_WORD_MASK(nbits) : ~0ULL;
 }
 
+/* Copy words to user space that share none with another mapping. */
+static int report_words(u64 __user *to, const struct vfio_dma *dma, unsigned long nbits, bool all)
+{
+	unsigned long w, n, nwords = BITS_TO_LONGS(nbits);
+	u64 ones[REPORT_WORDS] __uninitialized;
+	const u64 *from;
+
+	if (all)
+		memset(ones, 0xff, sizeof(ones));
+	for (w = 0; w < nwords; w += n) {
+		n = min(nwords - w, (unsigned long)REPORT_WORDS);
+		from = all ? ones : (u64 *)dma->dirty + w;
+		if (all && w + n == nwords)
+			ones[n - 1] = BITMAP_LAST_WORD_MASK(nbits);
+		if (copy_to_user(to + w, from, n * sizeof(*from)))
+			return -EFAULT;
+		cond_resched();
+	}
+	return 0;
+}
+
 /**
  * vfio_dirty_report() - tell user space which pages of a mapping are dirty
  * @container: a container with dirty tracking on
@@ -195,14 +216,16 @@ int vfio_dirty_report(struct vfio_type1_container *container, struct vfio_dma *d
 	unsigned int shift = offset % BITS_PER_TYPE(u64);
 	unsigned long w, nwords = BITS_TO_U64(nbits + shift);
 	bool all = READ_ONCE(container->dirty_groups) && dma->mapped;
-	u64 words[REPORT_WORDS];
+	u64 words[REPORT_WORDS] __uninitialized;
 	unsigned int n = 0;
 
+	if (!shift)
+		return report_words(to, dma, nbits, all);
 	for (w = 0; w < nwords; w++) {
 		words[n] = dirty_word(dma, nbits, w, all) << shift;
-		if (shift && w) {
+		if (w) {
 			words[n] |= dirty_word(dma, nbits, w - 1, all) >> (64 - shift);
-		} else if (shift) {
+		} else {
 			u64 below;
 
 			if (copy_from_user(&below, to, sizeof(below)))
@@ -239,7 +262,7 @@ int vfio_dirty_get(struct vfio_type1_container *container, u64 iova, u64 size,
 {
 	struct vfio_dma_tree *tree = &container->tree;
 	u64 last = iova + size - 1;
-	struct vfio_dma *dma;
+	struct vfio_dma *dma, *cut;
 	u64 pgsize;
 	int ret = -EINVAL;
 
@@ -257,17 +280,16 @@ int vfio_dirty_get(struct vfio_type1_container *container, u64 iova, u64 size,
 			    container->dirty_tracking ? " for this page size" : "");
 		goto unlock;
 	}
-	dma = vfio_dma_tree_bisected(tree, iova, last);
-	if (dma) {
+	dma = vfio_dma_tree_range(tree, iova, last, &cut);
+	if (cut) {
 		vfio_refuse(container,
 			    "DIRTY_PAGES iova 0x%llx size 0x%llx: cuts the mapping 0x%llx-0x%llx in two",
-			    iova, size, (u64)dma->iova, (u64)dma->last);
+			    iova, size, (u64)cut->iova, (u64)cut->last);
 		goto unlock;
 	}
 
 	ret = 0;
-	for (dma = vfio_dma_tree_first(tree, iova, last); dma && dma->iova <= last;
-	     dma = vfio_dma_tree_next(dma)) {
+	for (; dma && dma->iova <= last; dma = vfio_dma_tree_next(dma)) {
 		ret = fatal_signal_pending(current) ? -EINTR :
 		      vfio_dirty_report(container, dma, iova, request);
 		if (ret)

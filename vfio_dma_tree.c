@@ -78,23 +78,30 @@ struct vfio_dma *vfio_dma_tree_next(struct vfio_dma *dma)
 }
 
 /**
- * vfio_dma_tree_bisected() - a mapping that an end of a range cuts in two
+ * vfio_dma_tree_range() - what a range touches, and what it cuts in two
  * @tree: the set
  * @iova: first byte of the range
  * @last: last byte of the range
+ * @cut: set to a mapping that is partly inside and partly outside, or NULL
  *
  * Context: tree->lock held, or container->lock held for write.
- * Return: a mapping that is partly inside and partly outside, or NULL.
+ * Return: the lowest mapping that touches the range, or NULL.
  */
-struct vfio_dma *vfio_dma_tree_bisected(struct vfio_dma_tree *tree, u64 iova, u64 last)
+struct vfio_dma *vfio_dma_tree_range(struct vfio_dma_tree *tree, u64 iova, u64 last,
+				     struct vfio_dma **cut)
 {
-	struct vfio_dma *dma;
+	struct vfio_dma *first = vfio_dma_tree_first(tree, iova, last), *end = first;
 
-	dma = vfio_dma_tree_first(tree, iova, iova);
-	if (dma && dma->iova < iova)
-		return dma;
-	dma = vfio_dma_tree_first(tree, last, last);
-	return dma && dma->last > last ? dma : NULL;
+	*cut = NULL;
+	if (!first)
+		return NULL;
+	if (first->last < last)
+		end = vfio_dma_tree_first(tree, last, last);
+	if (first->iova < iova)
+		*cut = first;
+	else if (end && end->last > last)
+		*cut = end;
+	return first;
 }
 
 /**

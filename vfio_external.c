@@ -100,6 +100,7 @@ static int external_pin_page(struct vfio_type1_container *container, struct vfio
 	struct vfio_pin_batch batch = { .pages = &page, .capacity = 1 };
 	struct vfio_run run;
 	unsigned long ram;
+	unsigned int nr = 0;
 	int ret;
 
 	if (pin) {
@@ -118,9 +119,9 @@ static int external_pin_page(struct vfio_type1_container *container, struct vfio
 	ret = vfio_pin_fill(&batch, dma->owner.mm, dma->vaddr + (iova - dma->iova), 1, dma->prot);
 	if (ret < 0)
 		goto free;
-	vfio_pin_take(&batch, &run, 1, dma->prot);
-	ram = run.reserved ? 0 : 1;
-	if (!pfn_valid(run.pfn)) {
+	vfio_pin_cut(&batch, &run, &nr, 1, 1, dma->prot);
+	ram = vfio_run_reserved(run) ? 0 : 1;
+	if (!pfn_valid(vfio_run_pfn(run))) {
 		ret = -EINVAL;
 		goto free;
 	}
@@ -131,11 +132,11 @@ static int external_pin_page(struct vfio_type1_container *container, struct vfio
 		dma->locked_vm += ram;
 	}
 	pin->iova = iova;
-	pin->pfn = run.pfn;
+	pin->pfn = vfio_run_pfn(run);
 	pin->refs = 1;
 	external_insert(dma, pin);
 	vfio_dirty_mark(container, dma, iova, PAGE_SIZE);
-	*result = pfn_to_page(run.pfn);
+	*result = pfn_to_page(pin->pfn);
 	mmput(dma->owner.mm);
 	return 0;
 
@@ -143,7 +144,7 @@ unpin:
 	if (ret == -ENOMEM)
 		vfio_refuse(container, "pin_pages iova 0x%llx: RLIMIT_MEMLOCK of %s[%d] exceeded",
 			    iova, dma->owner.task->comm, task_pid_nr(dma->owner.task));
-	vfio_unpin_run(&run);
+	vfio_unpin_runs(&run, 1);
 free:
 	kfree(pin);
 put:
@@ -156,19 +157,19 @@ static void external_unpin_page(struct vfio_type1_container *container, struct v
 				u64 iova)
 {
 	struct vfio_external_pin *pin = external_find(dma, iova);
-	struct vfio_run run = { .npages = 1, .write = dma->prot & IOMMU_WRITE };
+	struct vfio_run run;
 
 	if (!pin || --pin->refs)
 		return;
-	run.pfn = pin->pfn;
-	run.reserved = vfio_pfn_is_reserved(pin->pfn);
+	run = vfio_run_make(pin->pfn, 1, vfio_run_flags(dma->prot) |
+			    (vfio_pfn_is_reserved(pin->pfn) ? VFIO_RUN_RESERVED : 0));
 	rb_erase(&pin->node, &dma->external);
 	kfree(pin);
-	if (!vfio_container_has_iommu(container) && !run.reserved && dma->locked_vm) {
+	if (!vfio_container_has_iommu(container) && !vfio_run_reserved(run) && dma->locked_vm) {
 		dma->locked_vm--;
 		vfio_account_refund(&dma->owner, 1);
 	}
-	vfio_unpin_run(&run);
+	vfio_unpin_runs(&run, 1);
 }
 
 /* Undo the pinning of pages, of which some may not be pinned. */

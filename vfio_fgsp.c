@@ -79,29 +79,30 @@ void vfio_fgsp_probe(struct vfio_domain *domain, const struct vfio_iova_set *iov
  * @domain: domain to read
  * @iova: start of the chunk, mapped
  * @max: pages to look at, all mapped
- * @run: set to what is there; its @write is left alone
+ * @prot: IOMMU_READ, IOMMU_WRITE
  *
  * Context: may sleep.
- * Return: false if the IOMMU has no translation for @iova.
+ * Return: what is there; a run without pages if the IOMMU has no translation for
+ * @iova.
  */
-bool vfio_fgsp_chunk(struct iommu_domain *domain, u64 iova, unsigned long max,
-		     struct vfio_run *run)
+struct vfio_run vfio_fgsp_chunk(struct iommu_domain *domain, u64 iova, unsigned long max,
+				int prot)
 {
 	phys_addr_t phys = iommu_iova_to_phys(domain, iova);
-	unsigned long n;
+	unsigned long n, pfn = PHYS_PFN(phys);
+	bool reserved = vfio_pfn_is_reserved(pfn);
 
-	run->pfn = PHYS_PFN(phys);
-	run->reserved = vfio_pfn_is_reserved(run->pfn);
+	if (!phys)
+		return vfio_run_make(0, 0, 0);
 	/* As MAP cuts them, so that no chunk begins or ends inside of a superpage. */
 	max = min_t(u64, max, (VFIO_RUN_BYTES_MAX - (iova & (VFIO_RUN_BYTES_MAX - 1))) >>
 			      PAGE_SHIFT);
-	for (n = 1; phys && n < max; n++) {
+	for (n = 1; n < max; n++) {
 		if (iommu_iova_to_phys(domain, iova + n * PAGE_SIZE) != phys + n * PAGE_SIZE ||
-		    vfio_pfn_is_reserved(run->pfn + n) != run->reserved)
+		    vfio_pfn_is_reserved(pfn + n) != reserved)
 			break;
 		if (!(n & 0x3fff))
 			cond_resched();
 	}
-	run->npages = n;
-	return phys;
+	return vfio_run_make(pfn, n, vfio_run_flags(prot) | (reserved ? VFIO_RUN_RESERVED : 0));
 }

@@ -2,14 +2,14 @@
 /*
  * MAP_DMA: take the IOVA, pin the memory, map it into every domain.
  *
- * Pages are pinned and charged batch by batch and cut into runs; a run goes on
- * across batches, and ends when the next page does not continue it.  Runs are
- * queued, and mapped many at a time: that takes one sync of the IOMMU instead of
- * one per run.  At any time a mapping is, from its first page on:
+ * Pages are pinned and charged batch by batch and cut into runs.  Runs are queued,
+ * and mapped many at a time: that takes one sync of the IOMMU instead of one per
+ * run.  The last run in the queue is open: it goes on across batches, until a page
+ * does not continue it, or it has to end.  At any time a mapping is, from its first
+ * page on:
  *
  *	[0, dma->mapped)		pinned, in every domain, in the run list
  *	the queue			pinned, in no domain
- *	the open run			pinned, in no domain
  *	the rest of the batch		pinned, in no domain
  *	up to vfio_dma_npages()		not pinned
  *
@@ -31,8 +31,8 @@
 /* Memory that a larger MAP borrows from the container. */
 struct vfio_map_scratch {
 	struct page *pages[VFIO_PIN_BATCH_MAX];
-	struct scatterlist sg[MAP_QUEUE_MAX];
 	struct vfio_run runs[MAP_QUEUE_MAX];
+	struct scatterlist sg[MAP_QUEUE_MAX];
 };
 
 /**
@@ -42,15 +42,15 @@ struct vfio_map_scratch {
  * @batch: pages pinned last
  * @charged: pages charged for them
  * @ram: pages of @charged that turned out to be due
- * @sg: the queue as iommu_map_sg() wants it
- * @runs: the queue
+ * @runs: the queue; reserved runs are alone in it
+ * @sg: room for the queue as iommu_map_sg() wants it
  * @capacity: runs that fit
  * @nr: runs in the queue
  * @npages: pages in the queue
  * @scratch: borrowed memory, or NULL
  * @onstack_pages: memory for @batch that is always there
- * @onstack_sg: memory for @sg that is always there
  * @onstack_runs: memory for @runs that is always there
+ * @onstack_sg: memory for @sg that is always there
  */
 struct map_work {
 	struct vfio_type1_container *container;
@@ -58,15 +58,15 @@ struct map_work {
 	struct vfio_pin_batch batch;
 	unsigned long charged;
 	unsigned long ram;
-	struct scatterlist *sg;
 	struct vfio_run *runs;
+	struct scatterlist *sg;
 	unsigned int capacity;
 	unsigned int nr;
 	unsigned long npages;
 	struct vfio_map_scratch *scratch;
 	struct page *onstack_pages[MAP_BATCH_ONSTACK];
-	struct scatterlist onstack_sg[MAP_QUEUE_ONSTACK];
 	struct vfio_run onstack_runs[MAP_QUEUE_ONSTACK];
+	struct scatterlist onstack_sg[MAP_QUEUE_ONSTACK];
 };
 
 static struct vfio_map_scratch *map_scratch_get(struct vfio_type1_container *container)
@@ -109,7 +109,6 @@ static void map_begin(struct map_work *work, struct vfio_type1_container *contai
 		work->sg = work->onstack_sg;
 		work->runs = work->onstack_runs;
 		work->capacity = MAP_QUEUE_ONSTACK;
-		sg_init_table(work->sg, MAP_QUEUE_ONSTACK);
 	}
 }
 
@@ -175,6 +174,8 @@ static int map_charge(struct map_work *work, unsigned long page)
 /* All of a batch was looked at: give back what was charged only for speed. */
 static void map_charge_settle(struct map_work *work)
 {
+	if (likely(work->charged == work->ram))
+		return;
 	vfio_account_refund(&work->dma->owner, work->charged - work->ram);
 	work->dma->locked_vm -= work->charged - work->ram;
 	work->charged = work->ram;
@@ -192,6 +193,19 @@ static void map_refuse_pin(struct vfio_type1_container *container, const struct 
 		    error == -EFAULT ? "no" : "could not pin", prot, vaddr, error);
 }
 
+/* Describe a queue of several runs to iommu_map_sg(); they are RAM. */
+static void map_queue_to_sg(struct map_work *work)
+{
+	struct scatterlist *sg = work->sg;
+	const struct vfio_run *run;
+
+	if (!work->scratch)
+		sg_init_table(sg, work->nr);
+	for (run = work->runs; run < work->runs + work->nr; run++)
+		sg_set_page(sg++, pfn_to_page(vfio_run_pfn(*run)),
+			    vfio_run_npages(*run) << PAGE_SHIFT, 0);
+}
+
 /* Map the queue into one domain, or nothing of it. */
 static int map_queue_to(struct map_work *work, struct iommu_domain *domain, u64 iova)
 {
@@ -200,7 +214,7 @@ static int map_queue_to(struct map_work *work, struct iommu_domain *domain, u64 
 	ssize_t mapped;
 
 	if (work->nr == 1)
-		return iommu_map(domain, iova, PFN_PHYS(work->runs[0].pfn), size, prot,
+		return iommu_map(domain, iova, PFN_PHYS(vfio_run_pfn(work->runs[0])), size, prot,
 				 GFP_KERNEL_ACCOUNT);
 	mapped = iommu_map_sg(domain, iova, work->sg, work->nr, prot, GFP_KERNEL_ACCOUNT);
 	if (mapped < 0)
@@ -220,18 +234,18 @@ static int map_flush(struct map_work *work)
 	u64 iova = work->dma->iova + ((u64)work->dma->mapped << PAGE_SHIFT);
 	size_t size = (size_t)work->npages << PAGE_SHIFT;
 	struct vfio_domain *domain;
-	unsigned int i;
 	int ret;
 
 	if (!work->nr)
 		return 0;
+	if (work->nr > 1)
+		map_queue_to_sg(work);
 	list_for_each_entry(domain, &work->container->domains, next) {
 		ret = map_queue_to(work, domain->domain, iova);
 		if (ret)
 			goto undo;
 	}
-	for (i = 0; i < work->nr; i++)
-		vfio_runs_add(&work->dma->runs, &work->runs[i]);
+	vfio_runs_append(&work->dma->runs, work->runs, work->nr);
 	work->dma->mapped += work->npages;
 	work->nr = 0;
 	work->npages = 0;
@@ -251,43 +265,7 @@ undo:
 	return ret;
 }
 
-/*
- * Can a run be mapped together with the queue?  iommu_map_sg() joins neighbours
- * that are contiguous, but a run that ends all the same must not share an IOPTE
- * with the next.  It also wants struct pages, which reserved frames may not have.
- */
-static bool map_queue_takes(const struct map_work *work, const struct vfio_run *run)
-{
-	const struct vfio_run *prev;
-
-	if (!work->nr)
-		return true;
-	prev = &work->runs[work->nr - 1];
-	return work->nr < work->capacity && !run->reserved && !prev->reserved &&
-	       prev->pfn + prev->npages != run->pfn;
-}
-
-/* Put a finished run into the queue.  On failure it is not in it. */
-static int map_queue(struct map_work *work, const struct vfio_run *run)
-{
-	int ret;
-
-	if (!run->npages)
-		return 0;
-	if (!map_queue_takes(work, run)) {
-		ret = map_flush(work);
-		if (ret)
-			return ret;
-	}
-	if (!run->reserved)
-		sg_set_page(&work->sg[work->nr], pfn_to_page(run->pfn),
-			    run->npages << PAGE_SHIFT, 0);
-	work->runs[work->nr++] = *run;
-	work->npages += run->npages;
-	return 0;
-}
-
-/* Pages from page @page of a mapping on that may still be one run. */
+/* Pages from page @page of a mapping on up to where a run has to end. */
 static unsigned long map_run_limit(const struct vfio_dma *dma, unsigned long page)
 {
 	u64 iova = dma->iova + ((u64)page << PAGE_SHIFT);
@@ -295,15 +273,6 @@ static unsigned long map_run_limit(const struct vfio_dma *dma, unsigned long pag
 	if (READ_ONCE(vfio_type1_params.disable_hugepages))
 		return 1;
 	return (VFIO_RUN_BYTES_MAX - (iova & (VFIO_RUN_BYTES_MAX - 1))) >> PAGE_SHIFT;
-}
-
-/* Does @next, at page @page, continue the open run @run, which ends there? */
-static bool map_run_goes_on(const struct vfio_dma *dma, const struct vfio_run *run,
-			    const struct vfio_run *next, unsigned long page)
-{
-	return run->npages && run->pfn + run->npages == next->pfn &&
-	       run->reserved == next->reserved &&
-	       run->npages + next->npages <= map_run_limit(dma, page - run->npages);
 }
 
 /* Pin and charge the next batch, which starts at page @page. */
@@ -323,38 +292,34 @@ static int map_next_batch(struct map_work *work, struct mm_struct *mm, unsigned 
 	return map_charge(work, page);
 }
 
-/* Pin, cut into runs, and map.  @run is what is left in no queue on failure. */
-static int map_pages(struct map_work *work, struct mm_struct *mm, struct vfio_run *run)
+/*
+ * Pin, cut into runs, and map.  Where a run has to end the queue is mapped, as
+ * iommu_map_sg() would join it with the next one, if that is contiguous.
+ */
+static int map_pages(struct map_work *work, struct mm_struct *mm)
 {
-	unsigned long page, npages = vfio_dma_npages(work->dma);
+	unsigned long page, taken, limit, npages = vfio_dma_npages(work->dma);
 	struct vfio_dma *dma = work->dma;
-	struct vfio_run next;
 	int ret;
 
-	for (page = 0; page < npages; page += next.npages) {
+	for (page = 0; page < npages; page += taken) {
 		if (work->batch.pos == work->batch.size) {
 			ret = map_next_batch(work, mm, page);
 			if (ret)
 				return ret;
 		}
-		vfio_pin_take(&work->batch, &next, map_run_limit(dma, page), dma->prot);
-		if (!next.reserved)
-			work->ram += next.npages - map_count_external(dma, page, next.npages);
-		if (map_run_goes_on(dma, run, &next, page)) {
-			run->npages += next.npages;
-			continue;
+		limit = map_run_limit(dma, page);
+		taken = vfio_pin_cut(&work->batch, work->runs, &work->nr, work->capacity, limit,
+				     dma->prot);
+		work->npages += taken;
+		if (taken && !vfio_run_reserved(work->runs[0]))
+			work->ram += taken - map_count_external(dma, page, taken);
+		if (!taken || taken == limit) {
+			ret = map_flush(work);
+			if (ret)
+				return ret;
 		}
-		ret = map_queue(work, run);
-		if (ret) {
-			vfio_unpin_run(&next);
-			return ret;
-		}
-		*run = next;
 	}
-	ret = map_queue(work, run);
-	if (ret)
-		return ret;
-	run->npages = 0;
 	return map_flush(work);
 }
 
@@ -373,21 +338,17 @@ static int map_pages(struct map_work *work, struct mm_struct *mm, struct vfio_ru
 int vfio_map_fill(struct vfio_type1_container *container, struct vfio_dma *dma)
 {
 	struct mm_struct *mm = dma->owner.mm;
-	struct vfio_run run = {};
-	struct map_work work;
-	unsigned int i;
+	struct map_work work __uninitialized;
 	int ret;
 
 	lockdep_assert_held(&container->lock);
 	if (mm != current->mm && !mmget_not_zero(mm))
 		return -ESRCH;
 	map_begin(&work, container, dma);
-	ret = map_pages(&work, mm, &run);
+	ret = map_pages(&work, mm);
 	if (ret) {
 		vfio_pin_drop(&work.batch, dma->prot);
-		vfio_unpin_run(&run);
-		for (i = 0; i < work.nr; i++)
-			vfio_unpin_run(&work.runs[i]);
+		vfio_unpin_runs(work.runs, work.nr);
 		vfio_unmap_empty(container, dma);
 	} else {
 		map_charge_settle(&work);
@@ -526,6 +487,33 @@ static int map_complete(struct vfio_type1_container *container, struct vfio_dma 
 	return ret;
 }
 
+/* A mapping without pages, in no tree, owned by the caller.  Or an ERR_PTR. */
+static struct vfio_dma *map_create(u64 iova, u64 vaddr, u64 size, int prot)
+{
+	struct vfio_dma *dma = kmalloc(sizeof(*dma), GFP_KERNEL_ACCOUNT);
+	int ret;
+
+	if (!dma)
+		return ERR_PTR(-ENOMEM);
+	ret = vfio_owner_init(&dma->owner);
+	if (ret) {
+		kfree(dma);
+		return ERR_PTR(ret);
+	}
+	/* Field by field: clearing all of it first takes longer than the rest. */
+	dma->iova = iova;
+	dma->last = iova + size - 1;
+	dma->vaddr = vaddr;
+	dma->prot = prot;
+	dma->mapped = 0;
+	dma->locked_vm = 0;
+	vfio_runs_init(&dma->runs);
+	dma->vaddr_invalid = false;
+	dma->external = RB_ROOT;
+	dma->dirty = NULL;
+	return dma;
+}
+
 /**
  * vfio_map_dma() - VFIO_IOMMU_MAP_DMA
  * @container: the container
@@ -555,19 +543,9 @@ int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u6
 		return ret;
 	if (set_vaddr)
 		return vfio_vaddr_update(container, iova, vaddr, size);
-	dma = kzalloc(sizeof(*dma), GFP_KERNEL_ACCOUNT);
-	if (!dma)
-		return -ENOMEM;
-	dma->iova = iova;
-	dma->last = iova + size - 1;
-	dma->vaddr = vaddr;
-	dma->prot = prot;
-	dma->external = RB_ROOT;
-	ret = vfio_owner_init(&dma->owner);
-	if (ret) {
-		kfree(dma);
-		return ret;
-	}
+	dma = map_create(iova, vaddr, size, prot);
+	if (IS_ERR(dma))
+		return PTR_ERR(dma);
 
 	for (;;) {
 		ret = vfio_container_lock_reach(container, dma->last);

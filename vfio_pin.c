@@ -19,6 +19,8 @@
 
 /* Pages unpinned between two scheduling points. */
 #define UNPIN_STEP	8192UL
+/* Single pages unpinned in one call. */
+#define UNPIN_SINGLE	32
 
 /**
  * vfio_pfn_is_reserved() - is a frame of the kind that is not pinned?
@@ -147,63 +149,122 @@ int vfio_pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned l
 	return pfnmap_fill(batch, mm, vaddr, npages, prot & IOMMU_WRITE, got ?: -EFAULT);
 }
 
-/* How many of the pages from @pages[0] on are one run; @npages at most. */
-static unsigned long pages_run(struct page **pages, unsigned long npages)
+/*
+ * How many of the pages from @pages[0] on, which belongs to a large folio, are in
+ * this folio and in order; @max at most.
+ */
+static unsigned long pages_in_order(struct page **pages, unsigned long max)
 {
-	unsigned long pfn = page_to_pfn(pages[0]);
-	bool reserved = PageReserved(pages[0]);
-	unsigned long n = 0;
+	struct page *page = pages[0];
+	struct folio *folio = page_folio(page);
+	unsigned long n = 1;
 
-	while (n < npages) {
-		struct folio *folio = page_folio(pages[n]);
-		unsigned long stop = n + 1;
-
-		if (PageReserved(pages[n]) != reserved)
-			return n;
-		/* All pages of a folio are of one kind: only their order matters. */
-		if (folio_test_large(folio))
-			stop = n + folio_nr_pages(folio) - folio_page_idx(folio, pages[n]);
-		for (stop = min(stop, npages); n < stop; n++) {
-			if (page_to_pfn(pages[n]) != pfn + n)
-				return n;
-		}
+	max = min_t(unsigned long, max, folio_nr_pages(folio) - folio_page_idx(folio, page));
+	/* Is mapped as a whole, or not at all. */
+	if (folio_test_hugetlb(folio))
+		return max;
+	/* Page tables may have them in any order. This loop is all that is done per page. */
+	for (; n + 4 <= max; n += 4) {
+		if (pages[n] != page + n || pages[n + 1] != page + n + 1 ||
+		    pages[n + 2] != page + n + 2 || pages[n + 3] != page + n + 3)
+			break;
 	}
+	while (n < max && pages[n] == page + n)
+		n++;
+	return n;
+}
+
+/* Does @pfn continue the last of @nr runs? */
+static bool runs_go_on(const struct vfio_run *runs, unsigned int nr, unsigned long pfn)
+{
+	return nr && vfio_run_pfn(runs[nr - 1]) + vfio_run_npages(runs[nr - 1]) == pfn;
+}
+
+/*
+ * Take reserved pages: alone, for frames without a struct page are not mapped
+ * together with others.
+ */
+static unsigned long cut_reserved(struct vfio_pin_batch *batch, struct vfio_run *runs,
+				  unsigned int *nr, unsigned long max, int prot)
+{
+	struct page *page = batch->pfnmap ? NULL : batch->pages[batch->pos];
+	unsigned long pfn = page ? page_to_pfn(page) : batch->pfn + batch->pos;
+	unsigned long npages = page ? 1 : max;
+
+	if (runs_go_on(runs, *nr, pfn) && *nr == 1 && vfio_run_reserved(runs[0]))
+		runs[0].word += npages;
+	else if (!*nr)
+		runs[(*nr)++] = vfio_run_make(pfn, npages,
+					      vfio_run_flags(prot) | VFIO_RUN_RESERVED);
+	else
+		return 0;
+	if (page && is_zero_pfn(pfn))
+		unpin_user_page(page);
+	return npages;
+}
+
+/* Take pages of RAM. */
+static unsigned long cut_ram(struct vfio_pin_batch *batch, struct vfio_run *runs,
+			     unsigned int *nr, unsigned int capacity, unsigned long max, int prot)
+{
+	struct page **pages = &batch->pages[batch->pos];
+	struct vfio_run *run = runs + *nr, *end = runs + capacity;
+	/* Where the last run would go on; if there is none, no page frame. */
+	unsigned long next = ULONG_MAX, n, npages;
+	u64 flags = vfio_run_flags(prot);
+
+	if (*nr) {
+		if (vfio_run_reserved(run[-1]))
+			return 0;
+		next = vfio_run_pfn(run[-1]) + vfio_run_npages(run[-1]);
+	}
+	for (n = 0; n < max; n += npages) {
+		struct page *page = pages[n];
+		unsigned long pfn = page_to_pfn(page);
+
+		if (PageReserved(page))
+			break;
+		npages = PageCompound(page) ? pages_in_order(&pages[n], max - n) : 1;
+		if (pfn == next)
+			run[-1].word += npages;
+		else if (run < end)
+			*run++ = vfio_run_make(pfn, npages, flags);
+		else
+			break;
+		next = pfn + npages;
+	}
+	*nr = run - runs;
 	return n;
 }
 
 /**
- * vfio_pin_take() - take the next run out of a batch
+ * vfio_pin_cut() - cut pages of a batch into runs
  * @batch: a batch with pages left
- * @run: where to store the run
+ * @runs: where to; the last one there may go on
+ * @nr: how many there are; of one kind, and if they are reserved only one
+ * @capacity: how many fit
  * @max: pages to take at most
  * @prot: IOMMU_WRITE if the device may write
  *
- * The zero page's pin is given back here: every hole of a read-only mapping
- * would hold one, and they are not worth an overflow of its reference count
- * (since 6.5 GUP itself does not take them).
+ * Takes pages of one kind. The zero page's pin is given back here: every hole of a
+ * read-only mapping would hold one, and they are not worth an overflow of its
+ * reference count (since 6.5 GUP itself does not take them).
+ *
+ * Return: pages taken; 0 if the next ones do not go with @runs. Always more if
+ * there are none yet.
  */
-void vfio_pin_take(struct vfio_pin_batch *batch, struct vfio_run *run, unsigned long max,
-		   int prot)
+unsigned long vfio_pin_cut(struct vfio_pin_batch *batch, struct vfio_run *runs, unsigned int *nr,
+			   unsigned int capacity, unsigned long max, int prot)
 {
-	unsigned long left = min_t(unsigned long, batch->size - batch->pos, max);
-	struct page **pages = &batch->pages[batch->pos];
+	unsigned long taken;
 
-	run->write = prot & IOMMU_WRITE;
-	if (batch->pfnmap) {
-		run->pfn = batch->pfn + batch->pos;
-		run->npages = left;
-		run->reserved = true;
-	} else {
-		run->pfn = page_to_pfn(pages[0]);
-		run->reserved = PageReserved(pages[0]);
-		if (is_zero_pfn(run->pfn)) {
-			run->npages = 1;
-			unpin_user_page(pages[0]);
-		} else {
-			run->npages = pages_run(pages, left);
-		}
-	}
-	batch->pos += run->npages;
+	max = min_t(unsigned long, max, batch->size - batch->pos);
+	if (batch->pfnmap || PageReserved(batch->pages[batch->pos]))
+		taken = cut_reserved(batch, runs, nr, max, prot);
+	else
+		taken = cut_ram(batch, runs, nr, capacity, max, prot);
+	batch->pos += taken;
+	return taken;
 }
 
 /**
@@ -216,28 +277,59 @@ void vfio_pin_take(struct vfio_pin_batch *batch, struct vfio_run *run, unsigned 
 void vfio_pin_drop(struct vfio_pin_batch *batch, int prot)
 {
 	struct vfio_run run;
+	unsigned int nr;
 
 	while (batch->pos < batch->size) {
-		vfio_pin_take(batch, &run, VFIO_RUN_PAGES_MAX, prot);
-		vfio_unpin_run(&run);
+		nr = 0;
+		vfio_pin_cut(batch, &run, &nr, 1, VFIO_RUN_PAGES_MAX, prot);
+		vfio_unpin_runs(&run, 1);
+	}
+}
+
+/* Unpin pages of RAM that follow each other. */
+static void unpin_long_run(struct vfio_run run)
+{
+	unsigned long pfn = vfio_run_pfn(run), left = vfio_run_npages(run), n;
+
+	for (; left; left -= n, pfn += n) {
+		n = min(left, UNPIN_STEP);
+		unpin_user_page_range_dirty_lock(pfn_to_page(pfn), n, vfio_run_write(run));
+		cond_resched();
 	}
 }
 
 /**
- * vfio_unpin_run() - let go of a run's pages
- * @run: a run that no device can reach any more
+ * vfio_unpin_runs() - let go of runs' pages
+ * @run: runs that no device can reach any more
+ * @nr: how many
  *
  * Context: may sleep.
  */
-void vfio_unpin_run(const struct vfio_run *run)
+void vfio_unpin_runs(const struct vfio_run *run, unsigned int nr)
 {
-	unsigned long pfn = run->pfn, left = run->npages;
+	const struct vfio_run *end = run + nr;
+	struct page *pages[UNPIN_SINGLE] __uninitialized;
+	bool write = false;
+	unsigned int n = 0;
 
-	if (run->reserved)
+	if (nr == 1 && !vfio_run_reserved(*run)) {
+		unpin_long_run(*run);
 		return;
-	for (; left > UNPIN_STEP; left -= UNPIN_STEP, pfn += UNPIN_STEP) {
-		unpin_user_page_range_dirty_lock(pfn_to_page(pfn), UNPIN_STEP, run->write);
-		cond_resched();
 	}
-	unpin_user_page_range_dirty_lock(pfn_to_page(pfn), left, run->write);
+	/* Single pages go many at a time, which takes less than one by one. */
+	for (; run < end; run++) {
+		if (vfio_run_reserved(*run))
+			continue;
+		if (vfio_run_npages(*run) > 1) {
+			unpin_long_run(*run);
+			continue;
+		}
+		if (n == UNPIN_SINGLE || write != vfio_run_write(*run)) {
+			unpin_user_pages_dirty_lock(pages, n, write);
+			write = vfio_run_write(*run);
+			n = 0;
+		}
+		pages[n++] = pfn_to_page(vfio_run_pfn(*run));
+	}
+	unpin_user_pages_dirty_lock(pages, n, write);
 }

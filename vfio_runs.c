@@ -18,28 +18,21 @@
 
 #include "vfio_type1.h"
 
-/* A word: the length in pages, the kind, the first frame. */
-#define RUN_NPAGES_BITS	20
-#define RUN_RESERVED	BIT_ULL(RUN_NPAGES_BITS)
-#define RUN_PFN_SHIFT	(RUN_NPAGES_BITS + 1)
-
-static_assert(VFIO_RUN_PAGES_MAX < BIT_ULL(RUN_NPAGES_BITS));
-
 /* Bytes of the first chunks; all later ones are as large as the last. */
 static const unsigned int chunk_size[] = { 128, 512, 4096 };
 
 /**
  * struct vfio_runs_chunk - some runs of a list
  * @next: the chunk after it
- * @used: runs in @words
+ * @used: runs in @runs
  * @capacity: runs that fit
- * @words: the runs
+ * @runs: the runs
  */
 struct vfio_runs_chunk {
 	struct vfio_runs_chunk *next;
 	unsigned int used;
 	unsigned int capacity;
-	u64 words[] __counted_by(capacity);
+	struct vfio_run runs[] __counted_by(capacity);
 };
 
 /**
@@ -76,7 +69,7 @@ static struct vfio_runs_chunk *runs_grow(struct vfio_runs *runs)
 		return NULL;
 	chunk->next = NULL;
 	chunk->used = 0;
-	chunk->capacity = (size - sizeof(*chunk)) / sizeof(*chunk->words);
+	chunk->capacity = (size - sizeof(*chunk)) / sizeof(*chunk->runs);
 	if (runs->last)
 		runs->last->next = chunk;
 	else
@@ -87,66 +80,67 @@ static struct vfio_runs_chunk *runs_grow(struct vfio_runs *runs)
 }
 
 /**
- * vfio_runs_add() - append a run
+ * vfio_runs_append() - append runs
  * @runs: run list; nothing happens if it is lost
- * @run: the run, of at most VFIO_RUN_PAGES_MAX pages
+ * @run: the runs
+ * @nr: how many
  *
  * Context: may sleep; may lose the list.
  */
-void vfio_runs_add(struct vfio_runs *runs, const struct vfio_run *run)
+void vfio_runs_append(struct vfio_runs *runs, const struct vfio_run *run, unsigned int nr)
 {
-	u64 word = (u64)run->pfn << RUN_PFN_SHIFT | (run->reserved ? RUN_RESERVED : 0) |
-		   run->npages;
-	struct vfio_runs_chunk *chunk = runs->last;
+	struct vfio_runs_chunk *chunk;
+	unsigned int i, n;
 
-	if (runs->lost)
-		return;
-	if (runs->ninplace < ARRAY_SIZE(runs->inplace)) {
-		runs->inplace[runs->ninplace++] = word;
-		return;
+	while (nr && !runs->lost) {
+		if (runs->ninplace < ARRAY_SIZE(runs->inplace)) {
+			runs->inplace[runs->ninplace++] = *run++;
+			nr--;
+			continue;
+		}
+		chunk = runs->last;
+		if (!chunk || chunk->used == chunk->capacity)
+			chunk = runs_grow(runs);
+		if (!chunk) {
+			vfio_runs_free(runs);
+			runs->lost = true;
+			return;
+		}
+		n = min(nr, chunk->capacity - chunk->used);
+		for (i = 0; i < n; i++)
+			chunk->runs[chunk->used + i] = run[i];
+		chunk->used += n;
+		run += n;
+		nr -= n;
 	}
-	if (!chunk || chunk->used == chunk->capacity)
-		chunk = runs_grow(runs);
-	if (!chunk) {
-		vfio_runs_free(runs);
-		runs->lost = true;
-		return;
-	}
-	chunk->words[chunk->used++] = word;
 }
 
 /**
- * vfio_runs_next() - read a run list front to back
- * @runs: run list
- * @iter: where the reader is; all zeroes to begin with
- * @run: set to the next run; its @write is left alone
- *
- * Return: false after the last run.
+ * vfio_runs_begin() - begin to read a run list
+ * @runs: run list, which stays as it is
+ * @iter: for vfio_runs_next()
  */
-bool vfio_runs_next(const struct vfio_runs *runs, struct vfio_runs_iter *iter,
-		    struct vfio_run *run)
+void vfio_runs_begin(const struct vfio_runs *runs, struct vfio_runs_iter *iter)
 {
-	u64 word;
+	iter->at = runs->inplace;
+	iter->nr = runs->ninplace;
+	iter->chunk = runs->first;
+}
 
-	if (iter->chunk) {
-		if (iter->pos == iter->chunk->used) {
-			if (!iter->chunk->next)
-				return false;
-			iter->chunk = iter->chunk->next;
-			iter->pos = 0;
-		}
-		word = iter->chunk->words[iter->pos++];
-	} else if (iter->pos < runs->ninplace) {
-		word = runs->inplace[iter->pos++];
-	} else if (runs->first) {
-		iter->chunk = runs->first;
-		iter->pos = 1;
-		word = iter->chunk->words[0];
-	} else {
+/**
+ * vfio_runs_more() - go on to the next chunk of a run list
+ * @iter: where the reader is, at the end of a chunk
+ *
+ * Return: false if there is none.
+ */
+bool vfio_runs_more(struct vfio_runs_iter *iter)
+{
+	const struct vfio_runs_chunk *chunk = iter->chunk;
+
+	if (!chunk)
 		return false;
-	}
-	run->pfn = word >> RUN_PFN_SHIFT;
-	run->reserved = !!(word & RUN_RESERVED);
-	run->npages = word & (RUN_RESERVED - 1);
+	iter->at = chunk->runs;
+	iter->nr = chunk->used;
+	iter->chunk = chunk->next;
 	return true;
 }

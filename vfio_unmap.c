@@ -44,8 +44,8 @@
  * @owner: who is to get @refund, or NULL
  * @refund: charged pages to give back after the next sync
  * @span_nr: first run in @runs that is still mapped
+ * @span_npages: pages in @runs before it
  * @span_iova: IOVA of that run
- * @span_size: bytes from there on that are still mapped
  * @onstack: memory for @runs that is always there
  */
 struct vfio_window {
@@ -59,8 +59,8 @@ struct vfio_window {
 	const struct vfio_owner *owner;
 	unsigned long refund;
 	unsigned int span_nr;
+	unsigned long span_npages;
 	u64 span_iova;
-	size_t span_size;
 	struct vfio_run onstack[WINDOW_ONSTACK];
 };
 
@@ -76,61 +76,61 @@ static void unmap_complain(u64 iova, size_t size)
 			   iova, size);
 }
 
+/* Bytes of the open span. */
+static size_t window_span(const struct vfio_window *w)
+{
+	return (size_t)(w->npages - w->span_npages) << PAGE_SHIFT;
+}
+
 /* Unmap the open span.  Runs that the driver did not give back are forgotten. */
 static void window_close_span(struct vfio_window *w)
 {
-	size_t unmapped;
+	size_t unmapped, size = window_span(w);
 
-	if (!w->span_size)
+	if (!size)
 		return;
-	unmapped = window_unmap(w, w->span_iova, w->span_size);
-	if (unmapped < w->span_size) {
-		unmap_complain(w->span_iova + unmapped, w->span_size - unmapped);
+	unmapped = window_unmap(w, w->span_iova, size);
+	if (unmapped < size) {
+		unmap_complain(w->span_iova + unmapped, size - unmapped);
 		unmapped >>= PAGE_SHIFT;
-		while (w->span_nr < w->nr && w->runs[w->span_nr].npages <= unmapped)
-			unmapped -= w->runs[w->span_nr++].npages;
-		if (w->span_nr < w->nr && unmapped)
-			w->runs[w->span_nr++].npages = unmapped;
+		while (w->span_nr < w->nr && vfio_run_npages(w->runs[w->span_nr]) <= unmapped)
+			unmapped -= vfio_run_npages(w->runs[w->span_nr++]);
+		if (w->span_nr < w->nr && unmapped) {
+			w->runs[w->span_nr].word -= vfio_run_npages(w->runs[w->span_nr]) - unmapped;
+			w->span_nr++;
+		}
 		w->nr = w->span_nr;
 	}
 	w->span_nr = w->nr;
-	w->span_size = 0;
+	w->span_npages = w->npages;
 }
 
 /* Sync, then unpin. */
 static void window_flush(struct vfio_window *w)
 {
-	unsigned int i;
-
 	window_close_span(w);
 	if (w->unsynced)
 		iommu_iotlb_sync(w->domain, &w->gather);
 	w->unsynced = false;
-	for (i = 0; i < w->nr; i++)
-		vfio_unpin_run(&w->runs[i]);
+	vfio_unpin_runs(w->runs, w->nr);
 	w->nr = 0;
 	w->npages = 0;
 	w->span_nr = 0;
+	w->span_npages = 0;
 	cond_resched();
 }
 
-/* Put a run into the window; unless @unmapped already, it becomes part of a span. */
-static void window_add(struct vfio_window *w, u64 iova, const struct vfio_run *run,
-		       bool unmapped)
+/* Put a run into the window.  If a span is open, the run follows it in IOVA. */
+static inline void window_add(struct vfio_window *w, u64 iova, struct vfio_run run)
 {
-	if (w->nr == w->capacity || w->npages + run->npages > WINDOW_PAGES)
+	unsigned long npages = vfio_run_npages(run);
+
+	if (w->nr == w->capacity || w->npages + npages > WINDOW_PAGES)
 		window_flush(w);
-	if (unmapped || w->span_iova + w->span_size != iova)
-		window_close_span(w);
-	w->runs[w->nr++] = *run;
-	w->npages += run->npages;
-	if (unmapped) {
-		w->span_nr = w->nr;
-		return;
-	}
-	if (!w->span_size)
+	if (w->span_nr == w->nr)
 		w->span_iova = iova;
-	w->span_size += (size_t)run->npages << PAGE_SHIFT;
+	w->runs[w->nr++] = run;
+	w->npages += npages;
 }
 
 static enum vfio_unmap_walk unmap_walk(const struct vfio_dma *dma,
@@ -179,52 +179,73 @@ static bool unmap_others(struct vfio_type1_container *container, const struct vf
 
 /*
  * Unmap one page, and see how much comes back: an IOPTE's worth, all contiguous.
- * Return: false if there was nothing.
+ * Return: a run without pages if there was nothing.
  */
-static bool window_unmap_page(struct vfio_window *w, u64 iova, unsigned long max,
-			      struct vfio_run *run)
+static struct vfio_run window_unmap_page(struct vfio_window *w, u64 iova, unsigned long max,
+					 int prot)
 {
 	phys_addr_t phys = iommu_iova_to_phys(w->domain, iova);
+	unsigned long pfn = PHYS_PFN(phys);
+	u64 flags = vfio_run_flags(prot);
 
-	run->pfn = PHYS_PFN(phys);
-	run->reserved = vfio_pfn_is_reserved(run->pfn);
-	run->npages = phys ? min(max, window_unmap(w, iova, PAGE_SIZE) >> PAGE_SHIFT) : 0;
-	return run->npages;
+	if (!phys)
+		return vfio_run_make(0, 0, 0);
+	if (vfio_pfn_is_reserved(pfn))
+		flags |= VFIO_RUN_RESERVED;
+	return vfio_run_make(pfn, min(max, window_unmap(w, iova, PAGE_SIZE) >> PAGE_SHIFT), flags);
+}
+
+/* Gather the runs of a mapping that lost its run list. */
+static void window_walk(struct vfio_window *w, const struct vfio_dma *dma,
+			enum vfio_unmap_walk walk)
+{
+	unsigned long page, npages;
+	struct vfio_run run;
+
+	for (page = 0; page < dma->mapped; page += npages) {
+		u64 iova = dma->iova + ((u64)page << PAGE_SHIFT);
+		unsigned long left = dma->mapped - page;
+
+		if (walk == VFIO_UNMAP_FGSP)
+			run = window_unmap_page(w, iova, left, dma->prot);
+		else
+			run = vfio_fgsp_chunk(w->domain, iova, left, dma->prot);
+		npages = vfio_run_npages(run);
+		if (npages) {
+			window_add(w, iova, run);
+		} else {
+			/* Look at the next page. */
+			window_close_span(w);
+			unmap_complain(iova, PAGE_SIZE);
+			npages = 1;
+		}
+		if (walk == VFIO_UNMAP_FGSP) {
+			/* It is unmapped already. */
+			w->span_nr = w->nr;
+			w->span_npages = w->npages;
+		}
+	}
 }
 
 /* Gather all runs of a mapping, flushing the window as it gets full. */
 static void window_add_mapping(struct vfio_type1_container *container, struct vfio_window *w,
-			       struct vfio_dma *dma)
+			       const struct vfio_dma *dma)
 {
 	enum vfio_unmap_walk walk = unmap_walk(dma, vfio_container_primary(container));
-	struct vfio_run run = { .write = dma->prot & IOMMU_WRITE };
-	struct vfio_runs_iter iter = {};
-	unsigned long page;
-	bool found;
+	struct vfio_runs_iter iter;
+	struct vfio_run run;
+	u64 iova = dma->iova;
 
-	for (page = 0; page < dma->mapped; page += run.npages) {
-		u64 iova = dma->iova + ((u64)page << PAGE_SHIFT);
-		unsigned long left = dma->mapped - page;
-
-		switch (walk) {
-		case VFIO_UNMAP_RUNS:
-			found = vfio_runs_next(&dma->runs, &iter, &run);
-			break;
-		case VFIO_UNMAP_FGSP:
-			found = window_unmap_page(w, iova, left, &run);
-			break;
-		case VFIO_UNMAP_COARSE:
-			found = vfio_fgsp_chunk(w->domain, iova, left, &run);
-			break;
-		}
-		if (found) {
-			window_add(w, iova, &run, walk == VFIO_UNMAP_FGSP);
-			continue;
-		}
-		/* Look at the next page. */
+	if (w->span_iova + window_span(w) != iova || walk == VFIO_UNMAP_FGSP)
 		window_close_span(w);
-		unmap_complain(iova, PAGE_SIZE);
-		run.npages = 1;
+	if (walk != VFIO_UNMAP_RUNS) {
+		window_walk(w, dma, walk);
+		return;
+	}
+	vfio_runs_begin(&dma->runs, &iter);
+	while (vfio_runs_next(&iter, &run)) {
+		window_add(w, iova, run);
+		iova += (u64)vfio_run_npages(run) << PAGE_SHIFT;
 	}
 }
 
@@ -255,7 +276,8 @@ static void window_begin(struct vfio_type1_container *container, struct vfio_win
 	w->owner = NULL;
 	w->refund = 0;
 	w->span_nr = 0;
-	w->span_size = 0;
+	w->span_npages = 0;
+	w->span_iova = 0;
 	/* Without a domain no mapping is mapped, and none is looked up. */
 	if (vfio_container_has_iommu(container))
 		w->domain = vfio_container_primary(container)->domain;
@@ -316,7 +338,7 @@ static void window_end(struct vfio_type1_container *container, struct vfio_windo
  */
 void vfio_unmap_empty(struct vfio_type1_container *container, struct vfio_dma *dma)
 {
-	struct vfio_window w;
+	struct vfio_window w __uninitialized;
 
 	lockdep_assert_held(&container->lock);
 	window_begin(container, &w, dma->mapped > WINDOW_ONSTACK);
@@ -332,7 +354,7 @@ void vfio_unmap_empty(struct vfio_type1_container *container, struct vfio_dma *d
  */
 void vfio_unmap_empty_all(struct vfio_type1_container *container)
 {
-	struct vfio_window w;
+	struct vfio_window w __uninitialized;
 	struct vfio_dma *dma;
 
 	lockdep_assert_held_write(&container->lock);
@@ -363,7 +385,7 @@ static u64 unmap_claimed(struct vfio_type1_container *container, struct list_hea
 {
 	struct vfio_dma_tree *tree = &container->tree;
 	struct vfio_dma *dma, *next;
-	struct vfio_window w;
+	struct vfio_window w __uninitialized;
 	u64 unmapped = 0;
 
 	dma = list_first_entry(claimed, struct vfio_dma, claim);
@@ -396,6 +418,7 @@ static u64 unmap_claimed(struct vfio_type1_container *container, struct list_hea
  * @last: last byte
  * @v1: take a mapping whose first byte is in the range, and none after one that
  *	the range starts inside of; else take mappings that lie inside the range
+ * @begun: some were taken
  * @dirty: where to report dirty pages, or NULL
  * @changes: tree->changes when an unsettled mapping was met
  * @claimed: mappings owned by this UNMAP
@@ -405,25 +428,34 @@ struct vfio_unmap {
 	u64 iova;
 	u64 last;
 	bool v1;
+	bool begun;
 	const struct vfio_dirty_request *dirty;
 	unsigned long changes;
 	struct list_head claimed;
 };
 
-enum unmap_next { UNMAP_DONE, UNMAP_MORE, UNMAP_WAIT };
+enum unmap_next { UNMAP_DONE, UNMAP_MORE, UNMAP_WAIT, UNMAP_CUT };
 
 /*
  * Claim the next mappings of the range.  Return: UNMAP_MORE if there may be
- * further ones; UNMAP_WAIT if none was claimed as somebody else owns the next.
+ * further ones; UNMAP_WAIT if none was claimed as somebody else owns the next;
+ * UNMAP_CUT with @cut set if, on v2, the range cuts a mapping in two, which is
+ * looked for only as long as nothing was claimed.
  */
-static enum unmap_next unmap_claim(struct vfio_dma_tree *tree, struct vfio_unmap *u)
+static enum unmap_next unmap_claim(struct vfio_dma_tree *tree, struct vfio_unmap *u,
+				   struct vfio_iova_span *cut)
 {
-	struct vfio_dma *dma;
+	struct vfio_dma *dma, *cut_dma;
 	unsigned int nr = 0;
 
 	lockdep_assert_held(&tree->lock);
-	for (dma = vfio_dma_tree_first(tree, u->iova, u->last); dma && dma->iova <= u->last;
-	     dma = vfio_dma_tree_next(dma)) {
+	dma = vfio_dma_tree_range(tree, u->iova, u->last, &cut_dma);
+	if (cut_dma && !u->v1 && !u->begun) {
+		u->changes = tree->changes;
+		*cut = (struct vfio_iova_span) { cut_dma->iova, cut_dma->last };
+		return cut_dma->state == VFIO_DMA_LIVE ? UNMAP_CUT : UNMAP_WAIT;
+	}
+	for (; dma && dma->iova <= u->last; dma = vfio_dma_tree_next(dma)) {
 		if (dma->state != VFIO_DMA_LIVE) {
 			u->changes = tree->changes;
 			return nr ? UNMAP_MORE : UNMAP_WAIT;
@@ -435,6 +467,7 @@ static enum unmap_next unmap_claim(struct vfio_dma_tree *tree, struct vfio_unmap
 		}
 		if (!u->v1 && dma->last > u->last)
 			return UNMAP_DONE;
+		u->begun = true;
 		dma->state = VFIO_DMA_DYING;
 		list_add_tail(&dma->claim, &u->claimed);
 		if (dma->last >= u->last)
@@ -495,33 +528,6 @@ static int unmap_check_dirty(struct vfio_type1_container *container,
 		    "UNMAP_DMA: no dirty bitmap for pages of 0x%llx bytes: tracking is %s, the smallest page 0x%lx",
 		    dirty->pgsize, container->dirty_tracking ? "on" : "off", pgsize);
 	return -EINVAL;
-}
-
-/*
- * On v2, check that a range cuts no mapping in two.  Return: 0, -EINVAL, or 1
- * with @u->changes set if that depends on an unsettled mapping.
- */
-static int unmap_check_bisect(struct vfio_type1_container *container, struct vfio_unmap *u)
-{
-	struct vfio_dma_tree *tree = &container->tree;
-	u64 first = 0, last = 0;
-	struct vfio_dma *cut;
-	int ret = 0;
-
-	spin_lock(&tree->lock);
-	cut = vfio_dma_tree_bisected(tree, u->iova, u->last);
-	if (cut) {
-		u->changes = tree->changes;
-		ret = cut->state == VFIO_DMA_LIVE ? -EINVAL : 1;
-		first = cut->iova;
-		last = cut->last;
-	}
-	spin_unlock(&tree->lock);
-	if (ret < 0)
-		vfio_refuse(container,
-			    "UNMAP_DMA iova 0x%llx size 0x%llx: cuts the mapping 0x%llx-0x%llx in two",
-			    u->iova, u->last - u->iova + 1, first, last);
-	return ret;
 }
 
 /*
@@ -591,29 +597,37 @@ int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, b
 		.claimed = LIST_HEAD_INIT(u.claimed),
 	};
 	enum unmap_next next = UNMAP_MORE;
-	int ret;
+	struct vfio_iova_span cut;
+	int ret = 0;
 
 	*unmapped = 0;
 	down_read(&container->lock);
-	do {
-		ret = vfio_unmap_check(container, iova, size, all) ?:
-		      unmap_check_dirty(container, dirty);
-		if (!ret && container->v2 && !all)
-			ret = unmap_check_bisect(container, &u);
-	} while (ret > 0 && !(ret = unmap_wait(container, u.changes)));
-
 	while (!ret && next != UNMAP_DONE) {
+		/* Again after each wait, in which groups may have come or gone. */
+		if (!u.begun)
+			ret = vfio_unmap_check(container, iova, size, all) ?:
+			      unmap_check_dirty(container, dirty);
+		if (ret)
+			break;
 		spin_lock(&container->tree.lock);
-		next = unmap_claim(&container->tree, &u);
+		next = unmap_claim(&container->tree, &u, &cut);
 		spin_unlock(&container->tree.lock);
-		if (next == UNMAP_WAIT) {
+		switch (next) {
+		case UNMAP_CUT:
+			vfio_refuse(container,
+				    "UNMAP_DMA iova 0x%llx size 0x%llx: cuts the mapping 0x%llx-0x%llx in two",
+				    iova, size, cut.first, cut.last);
+			ret = -EINVAL;
+			break;
+		case UNMAP_WAIT:
 			ret = unmap_wait(container, u.changes);
-			continue;
+			break;
+		default:
+			ret = unmap_prepare(container, &u);
+			if (!list_empty(&u.claimed))
+				*unmapped += unmap_claimed(container, &u.claimed);
+			INIT_LIST_HEAD(&u.claimed);
 		}
-		ret = unmap_prepare(container, &u);
-		if (!list_empty(&u.claimed))
-			*unmapped += unmap_claimed(container, &u.claimed);
-		INIT_LIST_HEAD(&u.claimed);
 	}
 	up_read(&container->lock);
 	return ret;

@@ -41,7 +41,7 @@ int vfio_vaddr_invalidate(struct vfio_type1_container *container, u64 iova, u64 
 {
 	struct vfio_dma_tree *tree = &container->tree;
 	u64 last = all ? U64_MAX : iova + size - 1;
-	struct vfio_dma *dma;
+	struct vfio_dma *dma, *cut;
 	int ret = -EBUSY;
 
 	*invalidated = 0;
@@ -54,7 +54,8 @@ int vfio_vaddr_invalidate(struct vfio_type1_container *container, u64 iova, u64 
 	ret = vfio_unmap_check(container, iova, size, all);
 	if (ret)
 		goto unlock;
-	if (container->v2 && !all && vfio_dma_tree_bisected(tree, iova, last)) {
+	dma = vfio_dma_tree_range(tree, iova, last, &cut);
+	if (container->v2 && !all && cut) {
 		vfio_refuse(container,
 			    "UNMAP_DMA with VADDR iova 0x%llx size 0x%llx: cuts a mapping in two",
 			    iova, size);
@@ -62,8 +63,7 @@ int vfio_vaddr_invalidate(struct vfio_type1_container *container, u64 iova, u64 
 		goto unlock;
 	}
 
-	for (dma = vfio_dma_tree_first(tree, iova, last); dma && dma->iova <= last;
-	     dma = vfio_dma_tree_next(dma)) {
+	for (; dma && dma->iova <= last; dma = vfio_dma_tree_next(dma)) {
 		if (dma->iova < iova)
 			break;
 		if (dma->vaddr_invalid) {

@@ -66,6 +66,7 @@
 #include <linux/types.h>
 #include <linux/wait.h>
 
+#include "compat/compiler.h"
 #include "compat/iommu.h"
 #include "compat/mm.h"
 #include "vfio_driver_abi.h"
@@ -119,17 +120,55 @@ extern struct vfio_type1_params vfio_type1_params;
 
 /**
  * struct vfio_run - physically contiguous pages of one kind
- * @pfn: first page frame
- * @npages: how many
- * @write: the device may have written them
- * @reserved: neither counted as locked memory nor pinned
+ * @word: length in pages, VFIO_RUN_WRITE, VFIO_RUN_RESERVED, first page frame
+ *
+ * A word, since there may be one for each page; use the functions below.
  */
 struct vfio_run {
-	unsigned long pfn;
-	u32 npages;
-	bool write;
-	bool reserved;
+	u64 word;
 };
+
+#define VFIO_RUN_NPAGES_BITS	20
+/* The device may have written to the pages. */
+#define VFIO_RUN_WRITE		BIT_ULL(VFIO_RUN_NPAGES_BITS)
+/* The pages are neither counted as locked memory nor pinned. */
+#define VFIO_RUN_RESERVED	BIT_ULL(VFIO_RUN_NPAGES_BITS + 1)
+#define VFIO_RUN_PFN_SHIFT	(VFIO_RUN_NPAGES_BITS + 2)
+
+static_assert(VFIO_RUN_PAGES_MAX < BIT_ULL(VFIO_RUN_NPAGES_BITS));
+
+/**
+ * vfio_run_make() - describe a run
+ * @pfn: first page frame
+ * @npages: how many pages, VFIO_RUN_PAGES_MAX at most
+ * @flags: VFIO_RUN_WRITE, VFIO_RUN_RESERVED
+ *
+ * Return: the run.
+ */
+static inline struct vfio_run vfio_run_make(unsigned long pfn, unsigned long npages, u64 flags)
+{
+	return (struct vfio_run) { (u64)pfn << VFIO_RUN_PFN_SHIFT | flags | npages };
+}
+
+static inline unsigned long vfio_run_pfn(struct vfio_run run)
+{
+	return run.word >> VFIO_RUN_PFN_SHIFT;
+}
+
+static inline unsigned long vfio_run_npages(struct vfio_run run)
+{
+	return run.word & (VFIO_RUN_WRITE - 1);
+}
+
+static inline bool vfio_run_write(struct vfio_run run)
+{
+	return run.word & VFIO_RUN_WRITE;
+}
+
+static inline bool vfio_run_reserved(struct vfio_run run)
+{
+	return run.word & VFIO_RUN_RESERVED;
+}
 
 struct vfio_runs_chunk;
 
@@ -145,7 +184,7 @@ struct vfio_runs_chunk;
  * Owned by whoever owns the mapping.
  */
 struct vfio_runs {
-	u64 inplace[2];
+	struct vfio_run inplace[2];
 	u8 ninplace;
 	u8 nchunks;
 	bool lost;
@@ -153,17 +192,39 @@ struct vfio_runs {
 	struct vfio_runs_chunk *last;
 };
 
-/* Where a reader of a run list is; all zeroes at its start. */
+/**
+ * struct vfio_runs_iter - where a reader of a run list is
+ * @at: next run
+ * @nr: runs from there on that lie next to each other
+ * @chunk: what to read after them
+ */
 struct vfio_runs_iter {
+	const struct vfio_run *at;
+	unsigned int nr;
 	const struct vfio_runs_chunk *chunk;
-	unsigned int pos;
 };
 
 void vfio_runs_init(struct vfio_runs *runs);
 void vfio_runs_free(struct vfio_runs *runs);
-void vfio_runs_add(struct vfio_runs *runs, const struct vfio_run *run);
-bool vfio_runs_next(const struct vfio_runs *runs, struct vfio_runs_iter *iter,
-		    struct vfio_run *run);
+void vfio_runs_append(struct vfio_runs *runs, const struct vfio_run *run, unsigned int nr);
+void vfio_runs_begin(const struct vfio_runs *runs, struct vfio_runs_iter *iter);
+bool vfio_runs_more(struct vfio_runs_iter *iter);
+
+/**
+ * vfio_runs_next() - read a run list front to back
+ * @iter: where the reader is, see vfio_runs_begin()
+ * @run: set to the next run
+ *
+ * Return: false after the last run.
+ */
+static inline bool vfio_runs_next(struct vfio_runs_iter *iter, struct vfio_run *run)
+{
+	if (!iter->nr && !vfio_runs_more(iter))
+		return false;
+	iter->nr--;
+	*run = *iter->at++;
+	return true;
+}
 
 /* ---- valid IOVA ranges (vfio_iova.c): pure ---- */
 
@@ -289,7 +350,8 @@ struct vfio_dma_tree {
 void vfio_dma_tree_init(struct vfio_dma_tree *tree, unsigned int avail);
 struct vfio_dma *vfio_dma_tree_first(struct vfio_dma_tree *tree, u64 iova, u64 last);
 struct vfio_dma *vfio_dma_tree_next(struct vfio_dma *dma);
-struct vfio_dma *vfio_dma_tree_bisected(struct vfio_dma_tree *tree, u64 iova, u64 last);
+struct vfio_dma *vfio_dma_tree_range(struct vfio_dma_tree *tree, u64 iova, u64 last,
+				     struct vfio_dma **cut);
 int vfio_dma_tree_insert(struct vfio_dma_tree *tree, struct vfio_dma *dma,
 			 struct vfio_dma **overlap);
 void vfio_dma_tree_settle(struct vfio_dma_tree *tree, struct vfio_dma *dma);
@@ -335,10 +397,21 @@ struct vfio_pin_batch {
 bool vfio_pfn_is_reserved(unsigned long pfn);
 int vfio_pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned long vaddr,
 		  unsigned long npages, int prot);
-void vfio_pin_take(struct vfio_pin_batch *batch, struct vfio_run *run, unsigned long max,
-		   int prot);
+unsigned long vfio_pin_cut(struct vfio_pin_batch *batch, struct vfio_run *runs, unsigned int *nr,
+			   unsigned int capacity, unsigned long max, int prot);
 void vfio_pin_drop(struct vfio_pin_batch *batch, int prot);
-void vfio_unpin_run(const struct vfio_run *run);
+void vfio_unpin_runs(const struct vfio_run *run, unsigned int nr);
+
+/**
+ * vfio_run_flags() - what the protection of a mapping means for its runs
+ * @prot: IOMMU_READ, IOMMU_WRITE
+ *
+ * Return: VFIO_RUN_WRITE, or 0.
+ */
+static inline u64 vfio_run_flags(int prot)
+{
+	return prot & IOMMU_WRITE ? VFIO_RUN_WRITE : 0;
+}
 
 /* ---- containers (vfio_container.c) ---- */
 
@@ -564,7 +637,7 @@ int vfio_dirty_report(struct vfio_type1_container *container, struct vfio_dma *d
 /* ---- chunks without a run list (vfio_fgsp.c) ---- */
 
 void vfio_fgsp_probe(struct vfio_domain *domain, const struct vfio_iova_set *iova);
-bool vfio_fgsp_chunk(struct iommu_domain *domain, u64 iova, unsigned long max,
-		     struct vfio_run *run);
+struct vfio_run vfio_fgsp_chunk(struct iommu_domain *domain, u64 iova, unsigned long max,
+				int prot);
 
 #endif /* _VFIO_TYPE1_H */

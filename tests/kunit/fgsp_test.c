@@ -133,13 +133,15 @@ static void probe_page_that_stays_is_lost(struct kunit *test)
 static void expect_chunk(struct kunit *test, struct mock_iommu *mock, u64 iova,
 			 unsigned long max, phys_addr_t phys, unsigned int npages)
 {
-	struct vfio_run run = { .write = true };
+	struct vfio_run run = vfio_fgsp_chunk(&mock->domain, iova, max, IOMMU_READ | IOMMU_WRITE);
 
-	KUNIT_ASSERT_TRUE(test, vfio_fgsp_chunk(&mock->domain, iova, max, &run));
-	KUNIT_EXPECT_EQ(test, run.pfn, (unsigned long)PHYS_PFN(phys));
-	KUNIT_EXPECT_EQ_MSG(test, run.npages, npages, "IOVA %#llx, of %lu pages", iova, max);
-	KUNIT_EXPECT_EQ(test, run.reserved, vfio_pfn_is_reserved(PHYS_PFN(phys)));
-	KUNIT_EXPECT_TRUE(test, run.write);
+	KUNIT_EXPECT_EQ(test, vfio_run_pfn(run), (unsigned long)PHYS_PFN(phys));
+	KUNIT_EXPECT_EQ_MSG(test, vfio_run_npages(run), (unsigned long)npages,
+			    "IOVA %#llx, of %lu pages", iova, max);
+	KUNIT_EXPECT_EQ(test, vfio_run_reserved(run), vfio_pfn_is_reserved(PHYS_PFN(phys)));
+	KUNIT_EXPECT_TRUE(test, vfio_run_write(run));
+	run = vfio_fgsp_chunk(&mock->domain, iova, max, IOMMU_READ);
+	KUNIT_EXPECT_FALSE(test, vfio_run_write(run));
 }
 
 /* A chunk ends where physical addresses do, at @max, or at a hole. */
@@ -164,7 +166,8 @@ static void chunk_ends_where_contiguity_does(struct kunit *test)
 	expect_chunk(test, mock, SZ_1M, 1, phys, 1);
 	expect_chunk(test, mock, SZ_1M + 2 * PAGE_SIZE, 15, phys + 2 * PAGE_SIZE, 5);
 	expect_chunk(test, mock, SZ_1M + 7 * PAGE_SIZE, 100, phys + 8 * PAGE_SIZE, 8);
-	KUNIT_EXPECT_FALSE(test, vfio_fgsp_chunk(domain, SZ_1M + 15 * PAGE_SIZE, 1, &run));
+	run = vfio_fgsp_chunk(domain, SZ_1M + 15 * PAGE_SIZE, 1, IOMMU_READ);
+	KUNIT_EXPECT_EQ(test, vfio_run_npages(run), 0UL);
 
 	iommu_unmap(domain, SZ_1M, 15 * PAGE_SIZE);
 	mock_iommu_expect_empty(test, mock);

@@ -186,17 +186,19 @@ static unsigned int count_runs(struct kunit *test, u64 iova)
 {
 	struct fixture *fx = test->priv;
 	struct vfio_dma *dma = find_mapping(fx, iova);
-	struct vfio_runs_iter iter = {};
-	unsigned int nr = 0, page = 0, i;
+	unsigned int nr = 0, page = 0, npages, i;
+	struct vfio_runs_iter iter;
 	struct vfio_run run;
 
 	KUNIT_ASSERT_NOT_NULL(test, dma);
 	KUNIT_ASSERT_EQ(test, dma->mapped, (unsigned long)fx->npages);
-	for (; vfio_runs_next(&dma->runs, &iter, &run); nr++, page += run.npages) {
-		KUNIT_ASSERT_LE(test, page + run.npages, fx->npages);
-		for (i = 0; i < run.npages; i++)
-			KUNIT_ASSERT_EQ_MSG(test, run.pfn + i, page_to_pfn(fx->pages[page + i]),
-					    "page %u", page + i);
+	vfio_runs_begin(&dma->runs, &iter);
+	for (; vfio_runs_next(&iter, &run); nr++, page += npages) {
+		npages = vfio_run_npages(run);
+		KUNIT_ASSERT_LE(test, page + npages, fx->npages);
+		for (i = 0; i < npages; i++)
+			KUNIT_ASSERT_EQ_MSG(test, vfio_run_pfn(run) + i,
+					    page_to_pfn(fx->pages[page + i]), "page %u", page + i);
 	}
 	KUNIT_ASSERT_EQ(test, page, fx->npages);
 	return nr;
@@ -207,18 +209,18 @@ static void expect_run_lengths(struct kunit *test, u64 iova, const unsigned int 
 			       unsigned int nr)
 {
 	struct vfio_dma *dma = find_mapping(test->priv, iova);
-	struct vfio_runs_iter iter = {};
+	struct vfio_runs_iter iter;
 	struct vfio_run run;
 	unsigned int i;
 
 	KUNIT_ASSERT_NOT_NULL(test, dma);
+	vfio_runs_begin(&dma->runs, &iter);
 	for (i = 0; i < nr; i++) {
-		KUNIT_ASSERT_TRUE_MSG(test, vfio_runs_next(&dma->runs, &iter, &run),
-				      "no run %u", i);
-		KUNIT_ASSERT_EQ_MSG(test, run.npages, npages[i], "run %u", i);
+		KUNIT_ASSERT_TRUE_MSG(test, vfio_runs_next(&iter, &run), "no run %u", i);
+		KUNIT_ASSERT_EQ_MSG(test, vfio_run_npages(run), (unsigned long)npages[i], "run %u",
+				    i);
 	}
-	KUNIT_ASSERT_FALSE_MSG(test, vfio_runs_next(&dma->runs, &iter, &run),
-			       "more than %u runs", nr);
+	KUNIT_ASSERT_FALSE_MSG(test, vfio_runs_next(&iter, &run), "more than %u runs", nr);
 }
 
 /* As if there had been no memory for the run list. */

@@ -30,11 +30,8 @@ static struct vfio_run extreme_run(unsigned int i)
 	static const u32 npages[] = { 1, VFIO_RUN_PAGES_MAX, 2, VFIO_RUN_PAGES_MAX - 1 };
 	static const u64 pfns[] = { 0, PFN_MAX, 1 };
 
-	return (struct vfio_run) {
-		.pfn = pfns[i % 3],
-		.npages = npages[i % 4],
-		.reserved = i / 12 % 2,
-	};
+	return vfio_run_make(pfns[i % 3], npages[i % 4],
+			     (i / 12 % 2 ? VFIO_RUN_RESERVED : 0) | (i & 1 ? VFIO_RUN_WRITE : 0));
 }
 
 #define NR_EXTREMES	24
@@ -44,41 +41,90 @@ static void add_runs(struct vfio_runs *runs, const struct vfio_run *model, unsig
 	unsigned int i;
 
 	for (i = 0; i < nr; i++)
-		vfio_runs_add(runs, &model[i]);
+		vfio_runs_append(runs, &model[i], 1);
 }
 
-static void expect_run(struct kunit *test, const struct vfio_runs *runs,
-		       struct vfio_runs_iter *iter, const struct vfio_run *want, unsigned int i)
+static void expect_run(struct kunit *test, struct vfio_runs_iter *iter,
+		       const struct vfio_run *want, unsigned int i)
 {
 	/* No run of the model is like this one. */
-	struct vfio_run run = { .pfn = ~0UL, .npages = 0, .write = i & 1 };
+	struct vfio_run run = vfio_run_make(~0UL >> VFIO_RUN_PFN_SHIFT, 0, 0);
 
-	KUNIT_ASSERT_TRUE_MSG(test, vfio_runs_next(runs, iter, &run), "ends before run %u", i);
-	KUNIT_ASSERT_EQ_MSG(test, run.pfn, want->pfn, "run %u", i);
-	KUNIT_ASSERT_EQ_MSG(test, run.npages, want->npages, "run %u", i);
-	KUNIT_ASSERT_EQ_MSG(test, run.reserved, want->reserved, "run %u", i);
-	KUNIT_ASSERT_EQ_MSG(test, run.write, (bool)(i & 1), "run %u", i);
+	KUNIT_ASSERT_TRUE_MSG(test, vfio_runs_next(iter, &run), "ends before run %u", i);
+	KUNIT_ASSERT_EQ_MSG(test, run.word, want->word, "run %u", i);
 }
 
-static void expect_end(struct kunit *test, const struct vfio_runs *runs,
-		       struct vfio_runs_iter *iter, unsigned int nr)
+static void expect_end(struct kunit *test, struct vfio_runs_iter *iter, unsigned int nr)
 {
 	struct vfio_run run;
 
-	KUNIT_ASSERT_FALSE_MSG(test, vfio_runs_next(runs, iter, &run), "more than %u runs", nr);
+	KUNIT_ASSERT_FALSE_MSG(test, vfio_runs_next(iter, &run), "more than %u runs", nr);
 }
 
 /* The list holds exactly the model's runs, in their order. */
 static void expect_runs(struct kunit *test, const struct vfio_runs *runs,
 			const struct vfio_run *model, unsigned int nr)
 {
-	struct vfio_runs_iter iter = {};
+	struct vfio_runs_iter iter;
 	unsigned int i;
 
 	KUNIT_ASSERT_FALSE_MSG(test, runs->lost, "a list of %u runs", nr);
+	vfio_runs_begin(runs, &iter);
 	for (i = 0; i < nr; i++)
-		expect_run(test, runs, &iter, &model[i], i);
-	expect_end(test, runs, &iter, nr);
+		expect_run(test, &iter, &model[i], i);
+	expect_end(test, &iter, nr);
+}
+
+/* What a run is made of comes out again. */
+static void run_keeps_what_it_is_made_of(struct kunit *test)
+{
+	static const u64 flags[] = {
+		0, VFIO_RUN_WRITE, VFIO_RUN_RESERVED, VFIO_RUN_WRITE | VFIO_RUN_RESERVED,
+	};
+	static const unsigned long npages[] = { 0, 1, 2, VFIO_RUN_PAGES_MAX - 1, VFIO_RUN_PAGES_MAX };
+	static const unsigned long pfns[] = { 0, 1, PFN_MAX - 1, PFN_MAX };
+	unsigned int f, n, p;
+
+	for (f = 0; f < ARRAY_SIZE(flags); f++)
+		for (n = 0; n < ARRAY_SIZE(npages); n++)
+			for (p = 0; p < ARRAY_SIZE(pfns); p++) {
+				struct vfio_run run = vfio_run_make(pfns[p], npages[n], flags[f]);
+
+				KUNIT_EXPECT_EQ(test, vfio_run_pfn(run), pfns[p]);
+				KUNIT_EXPECT_EQ(test, vfio_run_npages(run), npages[n]);
+				KUNIT_EXPECT_EQ(test, vfio_run_write(run),
+						!!(flags[f] & VFIO_RUN_WRITE));
+				KUNIT_EXPECT_EQ(test, vfio_run_reserved(run),
+						!!(flags[f] & VFIO_RUN_RESERVED));
+			}
+}
+
+/* A run that goes on takes more pages, up to the longest, and stays what it was. */
+static void run_grows_in_place(struct kunit *test)
+{
+	struct vfio_run run = vfio_run_make(PFN_MAX, 1, VFIO_RUN_WRITE);
+
+	run.word += VFIO_RUN_PAGES_MAX - 1;
+	KUNIT_EXPECT_EQ(test, run.word,
+			vfio_run_make(PFN_MAX, VFIO_RUN_PAGES_MAX, VFIO_RUN_WRITE).word);
+}
+
+/* Appended many at a time, the list is the same. */
+static void runs_come_in_any_number(struct kunit *test)
+{
+	struct vfio_run *model = alloc_model(test, LIST_MAX);
+	unsigned int at_once, nr;
+	struct vfio_runs runs;
+
+	for (nr = 0; nr < LIST_MAX; nr++)
+		model[nr] = extreme_run(nr);
+	for (at_once = 1; at_once <= LIST_MAX; at_once++) {
+		vfio_runs_init(&runs);
+		for (nr = 0; nr < LIST_MAX; nr += min(at_once, LIST_MAX - nr))
+			vfio_runs_append(&runs, &model[nr], min(at_once, LIST_MAX - nr));
+		expect_runs(test, &runs, model, LIST_MAX);
+		vfio_runs_free(&runs);
+	}
 }
 
 /* Lists of each length, read twice, and between one run and the next. */
@@ -100,7 +146,7 @@ static void every_length_to_700(struct kunit *test)
 
 		expect_runs(test, &grown, model, nr);
 		if (nr < LIST_MAX)
-			vfio_runs_add(&grown, &model[nr]);
+			vfio_runs_append(&grown, &model[nr], 1);
 	}
 	vfio_runs_free(&grown);
 }
@@ -139,12 +185,12 @@ static void random_long_lists(struct kunit *test)
 		for (i = 0; i < nr; i++) {
 			u64 pfn = (u64)prandom_u32_state(&rnd) << 32 | prandom_u32_state(&rnd);
 
-			model[i] = (struct vfio_run) {
-				.pfn = (pfn & PFN_MAX) >> prandom_u32_state(&rnd) % 40,
-				.npages = 1 + prandom_u32_state(&rnd) %
-					      (VFIO_RUN_PAGES_MAX >> prandom_u32_state(&rnd) % 18),
-				.reserved = prandom_u32_state(&rnd) & 1,
-			};
+			u32 npages = 1 + prandom_u32_state(&rnd) %
+				     (VFIO_RUN_PAGES_MAX >> prandom_u32_state(&rnd) % 18);
+
+			model[i] = vfio_run_make((pfn & PFN_MAX) >> prandom_u32_state(&rnd) % 40,
+						 npages, prandom_u32_state(&rnd) & 1 ?
+						 VFIO_RUN_RESERVED : VFIO_RUN_WRITE);
 		}
 		vfio_runs_init(&runs);
 		add_runs(&runs, model, nr);
@@ -157,7 +203,7 @@ static void random_long_lists(struct kunit *test)
 static void readers_are_independent(struct kunit *test)
 {
 	struct vfio_run *model = alloc_model(test, LIST_MAX);
-	struct vfio_runs_iter ahead = {}, behind = {};
+	struct vfio_runs_iter ahead, behind;
 	const unsigned int distance = 100;
 	struct vfio_runs runs;
 	unsigned int i;
@@ -166,14 +212,16 @@ static void readers_are_independent(struct kunit *test)
 		model[i] = extreme_run(i);
 	vfio_runs_init(&runs);
 	add_runs(&runs, model, LIST_MAX);
+	vfio_runs_begin(&runs, &ahead);
+	vfio_runs_begin(&runs, &behind);
 	for (i = 0; i < LIST_MAX + distance; i++) {
 		if (i < LIST_MAX)
-			expect_run(test, &runs, &ahead, &model[i], i);
+			expect_run(test, &ahead, &model[i], i);
 		if (i >= distance)
-			expect_run(test, &runs, &behind, &model[i - distance], i - distance);
+			expect_run(test, &behind, &model[i - distance], i - distance);
 	}
-	expect_end(test, &runs, &ahead, LIST_MAX);
-	expect_end(test, &runs, &behind, LIST_MAX);
+	expect_end(test, &ahead, LIST_MAX);
+	expect_end(test, &behind, LIST_MAX);
 	vfio_runs_free(&runs);
 }
 
@@ -186,13 +234,14 @@ static void end_of_list_stays_the_end(struct kunit *test)
 
 	vfio_runs_init(&runs);
 	for (nr = 0; nr <= LIST_MAX; nr++) {
-		struct vfio_runs_iter iter = {};
+		struct vfio_runs_iter iter;
 
+		vfio_runs_begin(&runs, &iter);
 		for (i = 0; i < nr; i++)
-			expect_run(test, &runs, &iter, &run, i);
+			expect_run(test, &iter, &run, i);
 		for (i = 0; i < 3; i++)
-			expect_end(test, &runs, &iter, nr);
-		vfio_runs_add(&runs, &run);
+			expect_end(test, &iter, nr);
+		vfio_runs_append(&runs, &run, 1);
 	}
 	vfio_runs_free(&runs);
 }
@@ -214,7 +263,7 @@ static void two_runs_need_no_memory(struct kunit *test)
 
 	/* The third does, or the above shows nothing. */
 	fault_all();
-	vfio_runs_add(&runs, &model[2]);
+	vfio_runs_append(&runs, &model[2], 1);
 	lost_by_three = runs.lost;
 	fault_end();
 	KUNIT_EXPECT_TRUE(test, lost_by_three);
@@ -235,20 +284,22 @@ static void list_without_memory_is_lost(struct kunit *test)
 	for (nr = 0; nr < LIST_MAX; nr++)
 		model[nr] = extreme_run(nr);
 	for (nth = 1; came; nth++) {
-		struct vfio_runs_iter iter = {};
+		struct vfio_runs_iter iter;
 
 		vfio_runs_init(&runs);
 		fault_nth(nth);
 		for (nr = 0; nr < LIST_MAX && !runs.lost; nr++)
-			vfio_runs_add(&runs, &model[nr]);
+			vfio_runs_append(&runs, &model[nr], 1);
 		came = fault_end();
 		KUNIT_ASSERT_EQ_MSG(test, runs.lost, came, "allocation %u, run %u", nth, nr);
 		if (came) {
-			expect_end(test, &runs, &iter, 0);
+			vfio_runs_begin(&runs, &iter);
+			expect_end(test, &iter, 0);
 			/* Now there is memory again. */
 			add_runs(&runs, model, LIST_MAX);
 			KUNIT_ASSERT_TRUE_MSG(test, runs.lost, "allocation %u", nth);
-			expect_end(test, &runs, &iter, 0);
+			vfio_runs_begin(&runs, &iter);
+			expect_end(test, &iter, 0);
 			vfio_runs_free(&runs);
 			add_runs(&runs, model, LIST_MAX);
 		}
@@ -260,6 +311,9 @@ static void list_without_memory_is_lost(struct kunit *test)
 }
 
 static struct kunit_case runs_cases[] = {
+	KUNIT_CASE(run_keeps_what_it_is_made_of),
+	KUNIT_CASE(run_grows_in_place),
+	KUNIT_CASE(runs_come_in_any_number),
 	KUNIT_CASE(every_length_to_700),
 	KUNIT_CASE(every_extreme_run_in_every_place),
 	KUNIT_CASE(random_long_lists),

@@ -84,14 +84,15 @@ static struct vfio_dma *locked_next(struct vfio_dma_tree *tree, struct vfio_dma 
 	return next;
 }
 
-static struct vfio_dma *locked_bisected(struct vfio_dma_tree *tree, u64 iova, u64 last)
+static struct vfio_dma *locked_range(struct vfio_dma_tree *tree, u64 iova, u64 last,
+				     struct vfio_dma **first)
 {
-	struct vfio_dma *dma;
+	struct vfio_dma *cut;
 
 	spin_lock(&tree->lock);
-	dma = vfio_dma_tree_bisected(tree, iova, last);
+	*first = vfio_dma_tree_range(tree, iova, last, &cut);
 	spin_unlock(&tree->lock);
-	return dma;
+	return cut;
 }
 
 static struct vfio_dma *model_first(const struct model *m, unsigned int from, unsigned int to)
@@ -110,14 +111,15 @@ static bool cuts(const struct model *m, const struct vfio_dma *dma, u64 iova, u6
 	return touches && (dma->iova < iova || dma->last > last);
 }
 
-static void expect_bisected(struct kunit *test, struct vfio_dma_tree *tree,
-			    const struct model *m, unsigned int from, unsigned int to)
+static void expect_range(struct kunit *test, struct vfio_dma_tree *tree,
+			 const struct model *m, unsigned int from, unsigned int to)
 {
 	u64 iova = cell_first(m, from), last = cell_last(m, to);
-	struct vfio_dma *dma = locked_bisected(tree, iova, last);
+	struct vfio_dma *first, *dma = locked_range(tree, iova, last, &first);
 	bool any = (m->owner[from] && cuts(m, m->owner[from], iova, last)) ||
 		   (m->owner[to] && cuts(m, m->owner[to], iova, last));
 
+	KUNIT_ASSERT_PTR_EQ(test, first, model_first(m, from, to));
 	KUNIT_ASSERT_EQ(test, !!dma, any);
 	if (dma)
 		KUNIT_ASSERT_TRUE_MSG(test, cuts(m, dma, iova, last),
@@ -206,7 +208,7 @@ KUNIT_ARRAY_PARAM(small, small, small_desc);
 
 /*
  * Every set of mappings in six cells, built upwards and downwards, and every
- * range: first, bisected, insert, remove.
+ * range: first, range, insert, remove.
  */
 static void every_small_set(struct kunit *test)
 {
@@ -244,7 +246,7 @@ static void every_small_set(struct kunit *test)
 
 				KUNIT_ASSERT_PTR_EQ(test, locked_first(&tree, iova, last),
 						    model_first(m, from, to));
-				expect_bisected(test, &tree, m, from, to);
+				expect_range(test, &tree, m, from, to);
 				if (expect_insert(test, &tree, m, &dma[SMALL], from, to)) {
 					expect_order(test, &tree, m);
 					expect_remove(test, &tree, m, &dma[SMALL]);
@@ -289,7 +291,7 @@ static void random_walk(struct kunit *test)
 					    locked_first(&tree, cell_first(m, from),
 							 cell_last(m, to)),
 					    model_first(m, from, to));
-			expect_bisected(test, &tree, m, from, to);
+			expect_range(test, &tree, m, from, to);
 
 			if (m->owner[from] && step % 2) {
 				struct vfio_dma *dma = m->owner[from];
