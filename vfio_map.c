@@ -23,7 +23,7 @@
 #include "vfio_type1.h"
 
 /* Runs mapped at a time. */
-#define MAP_QUEUE_MAX		128
+#define MAP_QUEUE_MAX		512
 /* A mapping of up to this many pages needs no allocated memory. */
 #define MAP_BATCH_ONSTACK	32
 #define MAP_QUEUE_ONSTACK	4

@@ -232,8 +232,8 @@ static void window_add_mapping(struct vfio_type1_container *container, struct vf
 			       const struct vfio_dma *dma)
 {
 	enum vfio_unmap_walk walk = unmap_walk(dma, vfio_container_primary(container));
+	const struct vfio_run *run, *end;
 	struct vfio_runs_iter iter;
-	struct vfio_run run;
 	u64 iova = dma->iova;
 
 	if (w->span_iova + window_span(w) != iova || walk == VFIO_UNMAP_FGSP)
@@ -243,10 +243,12 @@ static void window_add_mapping(struct vfio_type1_container *container, struct vf
 		return;
 	}
 	vfio_runs_begin(&dma->runs, &iter);
-	while (vfio_runs_next(&iter, &run)) {
-		window_add(w, iova, run);
-		iova += (u64)vfio_run_npages(run) << PAGE_SHIFT;
-	}
+	do {
+		for (run = iter.at, end = run + iter.nr; run < end; run++) {
+			window_add(w, iova, *run);
+			iova += (u64)vfio_run_npages(*run) << PAGE_SHIFT;
+		}
+	} while (vfio_runs_more(&iter));
 }
 
 /* Flush the window, and give back what its owner was charged. */
