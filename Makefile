@@ -33,7 +33,8 @@ kdir:
 	@test -e $(KDIR)/Makefile || { echo "No kernel headers at $(KDIR):" \
 		"install linux-headers-$(shell uname -r), or say where they are with KDIR=" >&2; exit 1; }
 
-.PHONY: demo check kunit vmtest difftest static bench bench-check bench-scaling profile
+.PHONY: demo check kunit vmtest difftest static
+.PHONY: bench bench-check bench-scaling bench-curves bench-latency profile
 demo:
 	@KERNEL=$(KERNEL) IOMMU=$(IOMMU) tests/vm/demo
 check:
@@ -51,7 +52,7 @@ static:
 	@tools/setup
 	@tests/static
 
-bench bench-check bench-scaling profile:
+bench bench-check bench-scaling bench-curves bench-latency profile:
 	@tools/setup
 	@KERNEL=$(KERNEL) IOMMU=$(IOMMU) tests/bench/$(patsubst bench,run,$(@:bench-%=%))
 
@@ -78,5 +79,7 @@ help:
 	@echo '  make bench         instructions per page: in-tree module, ours, and the floor'
 	@echo '  make bench-check   fail if a case fell behind the committed baseline'
 	@echo '  make bench-scaling two threads against one'
+	@echo '  make bench-curves  cost over the size of a mapping, and over their number'
+	@echo '  make bench-latency how long others wait for the CPU, and for a killed MAP'
 	@echo '  make profile       instructions per function; CASE= and TARGET= choose'
 	@echo '  make clean-cache   remove everything that was downloaded or built elsewhere'

@@ -63,10 +63,13 @@ static void container_free(struct kref *users)
 {
 	struct vfio_type1_container *container =
 		container_of(users, struct vfio_type1_container, users);
+	void *spare;
 
+	while ((spare = vfio_spares_take(&container->map_scratch)))
+		kvfree(spare);
+	while ((spare = vfio_spares_take(&container->window_runs)))
+		kvfree(spare);
 	vfio_iova_destroy(&container->iova);
-	kvfree(container->map_scratch);
-	kfree(container->window_runs);
 	kfree(container);
 }
 

@@ -71,7 +71,7 @@ struct map_work {
 
 static struct vfio_map_scratch *map_scratch_get(struct vfio_type1_container *container)
 {
-	struct vfio_map_scratch *scratch = xchg(&container->map_scratch, NULL);
+	struct vfio_map_scratch *scratch = vfio_spares_take(&container->map_scratch);
 
 	if (!scratch) {
 		scratch = kvmalloc(sizeof(*scratch), VFIO_GFP_OPTIONAL);
@@ -112,11 +112,11 @@ static void map_begin(struct map_work *work, struct vfio_type1_container *contai
 	}
 }
 
-/* Keep borrowed memory for the next MAP, if nobody else's is kept already. */
+/* Keep borrowed memory for the next MAP. */
 static void map_end(struct map_work *work)
 {
-	if (work->scratch && cmpxchg(&work->container->map_scratch, NULL, work->scratch))
-		kvfree(work->scratch);
+	if (work->scratch)
+		vfio_spares_keep(&work->container->map_scratch, work->scratch);
 }
 
 /* RAM pages of a mapping that in-kernel users have pinned, and so are charged already. */

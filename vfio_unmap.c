@@ -284,10 +284,10 @@ static void window_begin(struct vfio_type1_container *container, struct vfio_win
 	if (vfio_container_has_iommu(container))
 		w->domain = vfio_container_primary(container)->domain;
 	if (many) {
-		spare = xchg(&container->window_runs, NULL);
+		spare = vfio_spares_take(&container->window_runs);
 		if (!spare)
-			spare = kmalloc_array(VFIO_WINDOW_RUNS, sizeof(*spare),
-					      VFIO_GFP_OPTIONAL);
+			spare = kvmalloc_array(VFIO_WINDOW_RUNS, sizeof(*spare),
+					       VFIO_GFP_OPTIONAL);
 	}
 	if (spare) {
 		w->runs = spare;
@@ -321,11 +321,17 @@ static void window_empty(struct vfio_type1_container *container, struct vfio_win
 	vfio_runs_free(&dma->runs);
 }
 
+/* May a mapping have more runs than fit on the stack? */
+static bool unmap_takes_many(const struct vfio_dma *dma)
+{
+	return dma->mapped > WINDOW_ONSTACK && (dma->runs.first || dma->runs.lost);
+}
+
 static void window_end(struct vfio_type1_container *container, struct vfio_window *w)
 {
 	window_settle(w);
-	if (w->runs != w->onstack && cmpxchg(&container->window_runs, NULL, w->runs))
-		kfree(w->runs);
+	if (w->runs != w->onstack)
+		vfio_spares_keep(&container->window_runs, w->runs);
 }
 
 /**
@@ -343,7 +349,7 @@ void vfio_unmap_empty(struct vfio_type1_container *container, struct vfio_dma *d
 	struct vfio_window w __uninitialized;
 
 	lockdep_assert_held(&container->lock);
-	window_begin(container, &w, dma->mapped > WINDOW_ONSTACK);
+	window_begin(container, &w, unmap_takes_many(dma));
 	window_empty(container, &w, dma);
 	window_end(container, &w);
 }
@@ -391,7 +397,7 @@ static u64 unmap_claimed(struct vfio_type1_container *container, struct list_hea
 	u64 unmapped = 0;
 
 	dma = list_first_entry(claimed, struct vfio_dma, claim);
-	window_begin(container, &w, !list_is_singular(claimed) || dma->mapped > WINDOW_ONSTACK);
+	window_begin(container, &w, !list_is_singular(claimed) || unmap_takes_many(dma));
 	list_for_each_entry(dma, claimed, claim)
 		window_empty(container, &w, dma);
 	window_end(container, &w);

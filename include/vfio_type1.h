@@ -62,6 +62,7 @@
 #include <linux/rbtree.h>
 #include <linux/rwsem.h>
 #include <linux/sched.h>
+#include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
 #include <linux/wait.h>
@@ -72,7 +73,6 @@
 #include "vfio_driver_abi.h"
 
 struct vfio_device;
-struct vfio_map_scratch;
 
 /* Run maps, dirty bitmaps and IOVA are all handled in words of 64 bits. */
 static_assert(BITS_PER_LONG == 64);
@@ -446,6 +446,49 @@ struct vfio_domain {
 };
 
 /**
+ * struct vfio_spares - memory that was allocated once, kept for who needs it next
+ * @slots: pieces of one kind from kvmalloc(), as many as threads work at a time;
+ *	exchanged atomically
+ */
+struct vfio_spares {
+	void *slots[4];
+};
+
+/**
+ * vfio_spares_take() - take memory that is kept
+ * @spares: where to look
+ *
+ * Return: the memory, or NULL.
+ */
+static inline void *vfio_spares_take(struct vfio_spares *spares)
+{
+	void *spare = NULL;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(spares->slots) && !spare; i++)
+		if (READ_ONCE(spares->slots[i]))
+			spare = xchg(&spares->slots[i], NULL);
+	return spare;
+}
+
+/**
+ * vfio_spares_keep() - keep memory, or free it if enough is kept already
+ * @spares: where to put it
+ * @spare: from kvmalloc()
+ *
+ * Context: may sleep.
+ */
+static inline void vfio_spares_keep(struct vfio_spares *spares, void *spare)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(spares->slots); i++)
+		if (!READ_ONCE(spares->slots[i]) && !cmpxchg(&spares->slots[i], NULL, spare))
+			return;
+	kvfree(spare);
+}
+
+/**
  * struct vfio_type1_container - one open container that uses this backend
  * @users: the VFIO core, and each call that is under way
  * @closed: destroyed, waiting for @users; @lock
@@ -466,9 +509,8 @@ struct vfio_domain {
  *	@external_lock
  * @tree: the mappings
  * @entry_limit: how many mappings @tree was made for, constant
- * @map_scratch: spare memory for MAP, or NULL while somebody uses it; exchanged
- *	atomically
- * @window_runs: spare array of VFIO_WINDOW_RUNS entries, likewise
+ * @map_scratch: struct vfio_map_scratch that no MAP uses now
+ * @window_runs: arrays of VFIO_WINDOW_RUNS runs that no UNMAP uses now
  * @refusals: limits the rate of messages
  * @v2: VFIO_TYPE1v2_IOMMU semantics, constant
  * @nesting: VFIO_TYPE1_NESTING_IOMMU, constant
@@ -490,8 +532,8 @@ struct vfio_type1_container {
 	unsigned int dirty_groups;
 	struct vfio_dma_tree tree;
 	unsigned int entry_limit;
-	struct vfio_map_scratch *map_scratch;
-	struct vfio_run *window_runs;
+	struct vfio_spares map_scratch;
+	struct vfio_spares window_runs;
 	struct ratelimit_state refusals;
 	bool v2;
 	bool nesting;
