@@ -1083,6 +1083,85 @@ static void failed_allocation_changes_nothing(struct kunit *test)
 	KUNIT_EXPECT_GE(test, refused, (unsigned int)NPAGES);
 }
 
+/* Whichever allocation fails, dirty tracking is off, and can be started later. */
+static void failed_dirty_start_changes_nothing(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int nth, failed = 0;
+	struct vfio_dma *dma;
+	bool came = true;
+
+	must_attach(test, 0, &plain);
+	map_both(test);
+	for (nth = 1; came; nth++) {
+		int ret;
+
+		fault_nth(nth);
+		ret = vfio_dirty_start(fx->container);
+		came = fault_end();
+		failed += came;
+		KUNIT_ASSERT_EQ_MSG(test, ret, came ? -ENOMEM : 0, "allocation %u", nth);
+		KUNIT_ASSERT_EQ(test, fx->container->dirty_tracking, !came);
+		for (dma = vfio_dma_tree_first(&fx->container->tree, 0, U64_MAX); dma;
+		     dma = vfio_dma_tree_next(dma))
+			KUNIT_ASSERT_EQ_MSG(test, !!dma->dirty, !came, "allocation %u", nth);
+		expect_contents(test, mock(0));
+		expect_pins(test, NPAGES, NPAGES);
+	}
+	KUNIT_EXPECT_EQ_MSG(test, failed, 2U, "a bitmap for each mapping");
+}
+
+/* Whichever allocation fails, in-kernel users have pinned nothing. */
+static void failed_pin_changes_nothing(struct kunit *test)
+{
+	struct page *pages[LOW_PAGES];
+	struct fixture *fx = test->priv;
+	unsigned int nth, failed = 0, i;
+	bool came = true;
+
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	map_both(test);
+	for (nth = 1; came; nth++) {
+		int ret;
+
+		fault_nth(nth);
+		ret = vfio_external_pin(fx->container, fx->emulated, LOW_IOVA, LOW_PAGES, RW,
+					pages);
+		came = fault_end();
+		failed += came;
+		KUNIT_ASSERT_EQ_MSG(test, ret, came ? -ENOMEM : LOW_PAGES, "allocation %u", nth);
+		fx->pinned = came ? 0 : LOW_PAGES;
+		expect_pins(test, 0, fx->pinned);
+		for (i = 0; came && i < nth; i++)
+			KUNIT_ASSERT_NULL(test, pages[i]);
+	}
+	KUNIT_EXPECT_EQ_MSG(test, failed, (unsigned int)LOW_PAGES, "a record for each page");
+}
+
+/* Taking addresses back, giving them, and detaching need no memory at all. */
+static void vaddr_and_detach_need_no_memory(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	int taken, given, without;
+	u64 size;
+
+	must_attach(test, 0, &plain);
+	must_attach(test, 1, &incoherent);
+	map_both(test);
+	fault_all();
+	taken = vfio_vaddr_invalidate(fx->container, 0, 0, true, &size);
+	given = vfio_vaddr_update(fx->container, LOW_IOVA, fx->vaddr, LOW_PAGES * PAGE_SIZE);
+	without = fx->container->tree.vaddr_invalid;
+	detach(test, 0);
+	detach(test, 1);
+	fault_end();
+	KUNIT_EXPECT_EQ(test, taken, 0);
+	KUNIT_EXPECT_EQ(test, size, (u64)NPAGES * PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, given, 0);
+	KUNIT_EXPECT_EQ(test, without, 1);
+	expect_no_mappings(test);
+}
+
 /* MAP may have gone without remembering the runs: replay can do that, too. */
 static void replay_copies_what_map_made_without_memory(struct kunit *test)
 {
@@ -1363,6 +1442,9 @@ static struct kunit_case attach_cases[] = {
 	KUNIT_CASE_PARAM(failed_probe_does_not_keep_a_group_out, unlike_gen_params),
 	KUNIT_CASE(failed_join_goes_back_or_changes_nothing),
 	KUNIT_CASE_PARAM(failed_allocation_changes_nothing, unlike_gen_params),
+	KUNIT_CASE(failed_dirty_start_changes_nothing),
+	KUNIT_CASE(failed_pin_changes_nothing),
+	KUNIT_CASE(vaddr_and_detach_need_no_memory),
 	KUNIT_CASE_PARAM(replay_copies_what_map_made_without_memory, unlike_gen_params),
 	KUNIT_CASE(emulated_group_pins_only_what_it_uses),
 	KUNIT_CASE(last_emulated_group_takes_the_mappings_along),
