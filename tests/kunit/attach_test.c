@@ -1162,6 +1162,151 @@ static void vaddr_and_detach_need_no_memory(struct kunit *test)
 	expect_no_mappings(test);
 }
 
+/* ---- addresses are exchanged ---- */
+
+static int take_vaddr(struct kunit *test, u64 iova, unsigned int npages, u64 *size)
+{
+	struct fixture *fx = test->priv;
+
+	return vfio_vaddr_invalidate(fx->container, iova, npages * PAGE_SIZE, false, size);
+}
+
+static int give_vaddr(struct kunit *test, u64 iova, u64 size)
+{
+	struct fixture *fx = test->priv;
+
+	return vfio_map_dma(fx->container, iova, fx->vaddr, size, 0, true);
+}
+
+/* All addresses of a range go at once, or none; mappings are not cut. */
+static void addresses_are_taken_all_or_none(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	u64 all = HIGH_IOVA + HIGH_PAGES * PAGE_SIZE - LOW_IOVA, size;
+
+	must_attach(test, 0, &plain);
+	map_both(test);
+	KUNIT_EXPECT_EQ(test, -EINVAL, take_vaddr(test, LOW_IOVA, 1, &size));
+	KUNIT_EXPECT_EQ(test, size, 0ULL);
+	KUNIT_EXPECT_EQ(test, -EINVAL, take_vaddr(test, LOW_IOVA + 1, 1, &size));
+	KUNIT_EXPECT_EQ(test, 0, take_vaddr(test, HIGH_IOVA, HIGH_PAGES, &size));
+	KUNIT_EXPECT_EQ(test, size, (u64)HIGH_PAGES * PAGE_SIZE);
+	/* The lower one keeps its address, for the higher one has none to take. */
+	KUNIT_EXPECT_EQ(test, -EINVAL, vfio_vaddr_invalidate(fx->container, LOW_IOVA, all, false,
+							     &size));
+	KUNIT_EXPECT_EQ(test, size, 0ULL);
+	KUNIT_EXPECT_EQ(test, fx->container->tree.vaddr_invalid, 1U);
+	KUNIT_EXPECT_EQ(test, 0, take_vaddr(test, LOW_IOVA, LOW_PAGES, &size));
+	KUNIT_EXPECT_EQ(test, fx->container->tree.vaddr_invalid, 2U);
+	/* A mapping without an address can still go. */
+	unmap_both(test);
+	KUNIT_EXPECT_EQ(test, fx->container->tree.vaddr_invalid, 0U);
+	expect_no_mappings(test);
+}
+
+/* An address is given to one whole mapping that has none. */
+static void addresses_are_given_to_whole_mappings(struct kunit *test)
+{
+	u64 size = LOW_PAGES * PAGE_SIZE, taken;
+
+	must_attach(test, 0, &plain);
+	map_both(test);
+	KUNIT_EXPECT_EQ(test, -EINVAL, give_vaddr(test, LOW_IOVA, size));
+	KUNIT_ASSERT_EQ(test, 0, take_vaddr(test, LOW_IOVA, LOW_PAGES, &taken));
+	KUNIT_EXPECT_EQ(test, -ENOENT, give_vaddr(test, LOW_IOVA - PAGE_SIZE, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, -EINVAL, give_vaddr(test, LOW_IOVA, size - PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, -EINVAL, give_vaddr(test, LOW_IOVA + PAGE_SIZE, size - PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, -EINVAL, give_vaddr(test, LOW_IOVA, size - 1));
+	KUNIT_EXPECT_EQ(test, 0, give_vaddr(test, LOW_IOVA, size));
+	KUNIT_EXPECT_EQ(test, -EINVAL, give_vaddr(test, LOW_IOVA, size));
+	expect_contents(test, mock(0));
+	expect_pins(test, NPAGES, NPAGES);
+}
+
+/* In-kernel users may need an address at any time. */
+static void addresses_stay_with_in_kernel_users(struct kunit *test)
+{
+	u64 size;
+
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	map_both(test);
+	KUNIT_EXPECT_EQ(test, -EBUSY, take_vaddr(test, LOW_IOVA, LOW_PAGES, &size));
+}
+
+/* ---- in-kernel users copy ---- */
+
+/* Across runs and pages, and what is written is dirty. */
+static void copies_go_through_the_mapping(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	char out[300], in[300];
+	struct vfio_dma *dma;
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	map_both(test);
+	KUNIT_ASSERT_EQ(test, 0, vfio_dirty_start(fx->container));
+	for (i = 0; i < sizeof(out); i++)
+		out[i] = i;
+	KUNIT_EXPECT_EQ(test, 0, vfio_external_rw(fx->container, LOW_IOVA + 8 * PAGE_SIZE - 100,
+						  out, sizeof(out), true));
+	KUNIT_EXPECT_EQ(test, 0, vfio_external_rw(fx->container, LOW_IOVA + 8 * PAGE_SIZE - 100,
+						  in, sizeof(in), false));
+	KUNIT_EXPECT_EQ(test, memcmp(in, out, sizeof(in)), 0);
+	KUNIT_EXPECT_EQ(test, memcmp(page_address(fx->pages[8]), out + 100, 200), 0);
+	dma = vfio_dma_tree_first(&fx->container->tree, LOW_IOVA, LOW_IOVA);
+	KUNIT_EXPECT_EQ(test, dma->dirty[0], 0x180UL);
+}
+
+/* What is not mapped, or not so, is not copied. */
+static void copies_mind_mappings_and_protection(struct kunit *test)
+{
+	u64 end = LOW_IOVA + LOW_PAGES * PAGE_SIZE, nowhere = SZ_64M;
+	struct fixture *fx = test->priv;
+	char data[16] = {};
+
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	map_both(test);
+	KUNIT_EXPECT_EQ(test, -EINVAL, vfio_external_rw(fx->container, end, data, 1, false));
+	/* The first half is there. */
+	KUNIT_EXPECT_EQ(test, -EINVAL, vfio_external_rw(fx->container, end - 8, data,
+							sizeof(data), false));
+	KUNIT_EXPECT_EQ(test, 0, vfio_external_rw(fx->container, HIGH_IOVA, data, 1, false));
+	KUNIT_EXPECT_EQ(test, -EPERM, vfio_external_rw(fx->container, HIGH_IOVA, data, 1, true));
+	/* There is no memory behind it. */
+	KUNIT_ASSERT_EQ(test, 0, map_bytes(test, nowhere, PAGE_SIZE, PAGE_SIZE, RW));
+	KUNIT_EXPECT_EQ(test, -EFAULT, vfio_external_rw(fx->container, nowhere, data, 1, false));
+}
+
+/* Requests that make no sense pin nothing. */
+static void bad_pins_are_refused(struct kunit *test)
+{
+	struct page *pages[LOW_PAGES];
+	struct fixture *fx = test->priv;
+	u64 end = LOW_IOVA + LOW_PAGES * PAGE_SIZE;
+
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	map_both(test);
+	KUNIT_EXPECT_EQ(test, -EINVAL, vfio_external_pin(fx->container, fx->emulated, LOW_IOVA, 0,
+							 RW, pages));
+	KUNIT_EXPECT_EQ(test, -EINVAL, vfio_external_pin(fx->container, fx->emulated, LOW_IOVA, 1,
+							 RW, NULL));
+	KUNIT_EXPECT_EQ(test, -EOVERFLOW, vfio_external_pin(fx->container, fx->emulated,
+							    U64_MAX - PAGE_SIZE + 1, 2, RW,
+							    pages));
+	KUNIT_EXPECT_EQ(test, -EINVAL, vfio_external_pin(fx->container, fx->emulated,
+							 end - PAGE_SIZE, 2, RW, pages));
+	KUNIT_EXPECT_EQ(test, -EPERM, vfio_external_pin(fx->container, fx->emulated, HIGH_IOVA, 1,
+							RW, pages));
+	expect_pins(test, 0, 0);
+	/* Who could not be told of an unmap may not pin. */
+	vfio_external_unregister(fx->container, &fx->device);
+	KUNIT_EXPECT_EQ(test, -EINVAL, vfio_external_pin(fx->container, fx->emulated, LOW_IOVA, 1,
+							 RW, pages));
+	vfio_external_register(fx->container, &fx->device);
+	expect_pins(test, 0, 0);
+}
+
 /* MAP may have gone without remembering the runs: replay can do that, too. */
 static void replay_copies_what_map_made_without_memory(struct kunit *test)
 {
@@ -1445,6 +1590,12 @@ static struct kunit_case attach_cases[] = {
 	KUNIT_CASE(failed_dirty_start_changes_nothing),
 	KUNIT_CASE(failed_pin_changes_nothing),
 	KUNIT_CASE(vaddr_and_detach_need_no_memory),
+	KUNIT_CASE(addresses_are_taken_all_or_none),
+	KUNIT_CASE(addresses_are_given_to_whole_mappings),
+	KUNIT_CASE(addresses_stay_with_in_kernel_users),
+	KUNIT_CASE(copies_go_through_the_mapping),
+	KUNIT_CASE(copies_mind_mappings_and_protection),
+	KUNIT_CASE(bad_pins_are_refused),
 	KUNIT_CASE_PARAM(replay_copies_what_map_made_without_memory, unlike_gen_params),
 	KUNIT_CASE(emulated_group_pins_only_what_it_uses),
 	KUNIT_CASE(last_emulated_group_takes_the_mappings_along),

@@ -592,6 +592,40 @@ static void runs_of_mmio_cross_batches(struct kunit *test)
 	user_unmap(vaddr, npages);
 }
 
+/* Pages of a large folio are a run as far as they are in order, wherever that begins or ends. */
+static void large_folios_are_runs_as_far_as_in_order(struct kunit *test)
+{
+	/* Of a folio of 64 pages: all but the first, a few, one alone, the end, the start. */
+	static const unsigned int starts[] = { 1, 10, 40, 59, 0 };
+	static const unsigned int lengths[] = { 63, 7, 1, 5, 4 };
+	struct page *folio = alloc_pages(GFP_KERNEL | __GFP_COMP | __GFP_ZERO, 6);
+	struct fixture *fx = test->priv;
+	unsigned int npages = 0, i, j;
+
+	KUNIT_ASSERT_NOT_NULL(test, folio);
+	add_domain(test, test->param_value);
+	for (i = 0; i < ARRAY_SIZE(starts); i++)
+		for (j = 0; j < lengths[i]; j++)
+			fx->pages[npages++] = folio + starts[i] + j;
+	fx->vaddr = user_map_pages(test, fx->pages, npages, PROT_READ | PROT_WRITE);
+
+	KUNIT_ASSERT_EQ(test, 0, map(test, SZ_16M, fx->vaddr, npages, RW));
+	expect_run_lengths(test, SZ_16M, lengths, ARRAY_SIZE(lengths));
+	for (i = 0; i < npages; i++)
+		KUNIT_ASSERT_EQ_MSG(test, iommu_iova_to_phys(&fx->mock[0]->domain,
+							     SZ_16M + i * PAGE_SIZE),
+				    page_to_phys(fx->pages[i]), "page %u", i);
+	/* A pin for each page and time that it is there. */
+	KUNIT_EXPECT_TRUE(test, folio_maybe_dma_pinned(page_folio(folio)));
+	KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm + npages);
+	expect_unmap(test, SZ_16M, npages);
+	KUNIT_EXPECT_FALSE(test, folio_maybe_dma_pinned(page_folio(folio)));
+	user_unmap(fx->vaddr, npages);
+	expect_nothing(test);
+	KUNIT_EXPECT_EQ(test, page_ref_count(folio), 1);
+	__free_pages(folio, 6);
+}
+
 /*
  * RAM, reserved frames, RAM in one mapping: never in one run, although here they
  * are neighbours in physical memory, and only RAM is pinned and charged.
@@ -1023,6 +1057,7 @@ static struct kunit_case map_cases[] = {
 	KUNIT_CASE_PARAM(unmap_costs_a_sync_per_window, mock_flavour_gen),
 	KUNIT_CASE_PARAM(written_pages_are_dirty, mock_flavour_gen),
 	KUNIT_CASE_PARAM(runs_of_ram_cross_batches, mock_flavour_gen),
+	KUNIT_CASE_PARAM(large_folios_are_runs_as_far_as_in_order, mock_flavour_gen),
 	KUNIT_CASE_PARAM(runs_of_mmio_cross_batches, mock_flavour_gen),
 	KUNIT_CASE_PARAM(ram_and_reserved_are_told_apart, mock_flavour_gen),
 	KUNIT_CASE_PARAM(untouched_memory_maps_and_unmaps, mock_flavour_gen),
