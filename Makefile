@@ -33,12 +33,15 @@ kdir:
 	@test -e $(KDIR)/Makefile || { echo "No kernel headers at $(KDIR):" \
 		"install linux-headers-$(shell uname -r), or say where they are with KDIR=" >&2; exit 1; }
 
-.PHONY: demo check kunit vmtest difftest static
+.PHONY: demo check check-long kunit vmtest difftest static
+.PHONY: coverage mutants soak fuzz
 .PHONY: bench bench-check bench-scaling bench-curves bench-latency profile
 demo:
 	@KERNEL=$(KERNEL) IOMMU=$(IOMMU) tests/vm/demo
 check:
 	@tests/check
+check-long:
+	@tests/check long
 kunit:
 	@tools/setup
 	@tests/kunit/run --kernel $(KERNEL)
@@ -51,6 +54,15 @@ difftest:
 static:
 	@tools/setup
 	@tests/static
+coverage:
+	@tools/setup
+	@tests/coverage
+mutants:
+	@tools/setup
+	@MUTANTS="$(MUTANTS)" tests/mutants/run
+soak fuzz:
+	@tools/setup
+	@KERNEL=$(KERNEL) IOMMU=$(IOMMU) MINUTES=$(MINUTES) SEED=$(SEED) tests/vm/$@
 
 bench bench-check bench-scaling bench-curves bench-latency profile:
 	@tools/setup
@@ -76,6 +88,11 @@ help:
 	@echo '  make difftest      the same random requests to the in-tree module and to ours;'
 	@echo '                     SEED= and OPS= choose them'
 	@echo '  make static        warnings, sparse, checkpatch, kernel-doc, shellcheck'
+	@echo '  make check-long    make check, and all that follows here down to fuzz'
+	@echo '  make coverage      which lines and branches the KUnit suites reach'
+	@echo '  make mutants       break the module in many ways: each must turn a test red'
+	@echo '  make soak          devices do DMA while mappings come and go; MINUTES='
+	@echo '  make fuzz          make difftest with one seed after the other; MINUTES='
 	@echo '  make bench         instructions per page: in-tree module, ours, and the floor'
 	@echo '  make bench-check   fail if a case fell behind the committed baseline'
 	@echo '  make bench-scaling two threads against one'
