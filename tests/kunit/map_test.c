@@ -592,6 +592,46 @@ static void runs_of_mmio_cross_batches(struct kunit *test)
 	user_unmap(vaddr, npages);
 }
 
+static const struct mock_flavour granules[] = {
+	{ "16K granule", SZ_16K | SZ_32M, false, false },
+	{ "64K granule", SZ_64K | SZ_512M, false, false },
+	{ "1K granule", SZ_1K | SZ_4K | SZ_2M, false, false },
+};
+
+static void granule_desc(const struct mock_flavour *flavour, char *desc)
+{
+	strscpy(desc, flavour->name, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(granule, granules, granule_desc);
+
+/* What is contiguous fits into an IOPTE of any size; single pages not into a larger one. */
+static void granules_take_what_is_contiguous(struct kunit *test)
+{
+	const struct mock_flavour *flavour = test->param_value;
+	unsigned long granule = 1UL << __ffs(flavour->pgsize_bitmap);
+	struct fixture *fx = test->priv;
+	unsigned int npages;
+
+	add_domain(test, flavour);
+	npages = max(granule, PAGE_SIZE) * 4 / PAGE_SIZE;
+	make_user_memory(test, SEQUENTIAL, npages);
+	KUNIT_ASSERT_EQ(test, 0, map_all(test, SZ_1G, RW));
+	expect_mapped(test, SZ_1G, RW);
+	expect_unmap(test, SZ_1G, npages);
+	expect_nothing(test);
+	if (granule > PAGE_SIZE)
+		KUNIT_EXPECT_EQ(test, -EINVAL, map(test, SZ_1G, fx->vaddr, 1, RW));
+	drop_user_memory(test);
+
+	make_user_memory(test, SINGLES, npages);
+	KUNIT_EXPECT_EQ(test, granule > PAGE_SIZE ? -EINVAL : 0, map_all(test, SZ_1G, RW));
+	if (granule <= PAGE_SIZE)
+		expect_unmap(test, SZ_1G, npages);
+	expect_nothing(test);
+	drop_user_memory(test);
+}
+
 /* Pages of a large folio are a run as far as they are in order, wherever that begins or ends. */
 static void large_folios_are_runs_as_far_as_in_order(struct kunit *test)
 {
@@ -1057,6 +1097,7 @@ static struct kunit_case map_cases[] = {
 	KUNIT_CASE_PARAM(unmap_costs_a_sync_per_window, mock_flavour_gen),
 	KUNIT_CASE_PARAM(written_pages_are_dirty, mock_flavour_gen),
 	KUNIT_CASE_PARAM(runs_of_ram_cross_batches, mock_flavour_gen),
+	KUNIT_CASE_PARAM(granules_take_what_is_contiguous, granule_gen_params),
 	KUNIT_CASE_PARAM(large_folios_are_runs_as_far_as_in_order, mock_flavour_gen),
 	KUNIT_CASE_PARAM(runs_of_mmio_cross_batches, mock_flavour_gen),
 	KUNIT_CASE_PARAM(ram_and_reserved_are_told_apart, mock_flavour_gen),

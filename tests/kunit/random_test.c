@@ -110,10 +110,13 @@ struct walk {
 	bool has_emulated;
 };
 
-#define WALK_EXPECT(w, left, op, right)							\
-	KUNIT_ASSERT_TRUE_MSG((w)->test, (left) op (right),				\
-			      "seed %u step %u: " #left " is %lld, " #right " %lld",	\
-			      (w)->seed, (w)->step, (long long)(left), (long long)(right))
+/* Say where the walk is if @left, which is called @what, is not @right. */
+static void walk_eq(struct walk *w, const char *what, long long left, long long right)
+{
+	KUNIT_ASSERT_EQ_MSG(w->test, left, right, "seed %u step %u: %s", w->seed, w->step, what);
+}
+
+#define WALK_EQ(w, left, right)	walk_eq(w, #left, left, right)
 
 static unsigned int below(struct walk *w, unsigned int limit)
 {
@@ -235,16 +238,16 @@ static void expect_page_table(struct walk *w, struct mock_iommu *mock)
 {
 	unsigned int i;
 
-	WALK_EXPECT(w, mock->violation[0], ==, 0);
-	WALK_EXPECT(w, list_empty(&mock->stale), ==, true);
+	WALK_EQ(w, mock->violation[0], 0);
+	WALK_EQ(w, list_empty(&mock->stale), true);
 	for (i = 0; i < CELLS; i++) {
 		struct page *page = cell_page(w, i);
 		phys_addr_t phys = iommu_iova_to_phys(&mock->domain, cell_iova(i));
 
-		WALK_EXPECT(w, phys, ==, page ? page_to_phys(page) : 0);
+		WALK_EQ(w, phys, page ? page_to_phys(page) : 0);
 		if (page)
-			WALK_EXPECT(w, mock_iommu_prot(mock, cell_iova(i)), ==,
-				    w->maps[w->owner[i]].prot | IOMMU_CACHE);
+			WALK_EQ(w, mock_iommu_prot(mock, cell_iova(i)),
+				w->maps[w->owner[i]].prot | IOMMU_CACHE);
 	}
 }
 
@@ -257,25 +260,25 @@ static void expect_model(struct walk *w)
 		const struct model_map *m = &w->maps[w->owner[i]];
 
 		if (w->owner[i] == NOBODY) {
-			WALK_EXPECT(w, w->pins[i], ==, 0);
+			WALK_EQ(w, w->pins[i], 0);
 			continue;
 		}
 		pins[m->mem + i - m->first] += iommu + !!w->pins[i];
 		charged += iommu || w->pins[i];
 	}
 	for (i = 0; i < MEM_PAGES; i++)
-		WALK_EXPECT(w, page_ref_count(w->pages[i]), ==,
-			    REFS_UNPINNED + pins[i] * GUP_PIN_COUNTING_BIAS);
-	WALK_EXPECT(w, user_locked_vm() - w->locked_vm, ==, charged);
-	WALK_EXPECT(w, w->container->tree.avail, ==, ENTRIES - nr_maps(w));
-	WALK_EXPECT(w, fake_iommu.violation[0], ==, 0);
+		WALK_EQ(w, page_ref_count(w->pages[i]),
+			REFS_UNPINNED + pins[i] * GUP_PIN_COUNTING_BIAS);
+	WALK_EQ(w, user_locked_vm() - w->locked_vm, charged);
+	WALK_EQ(w, w->container->tree.avail, ENTRIES - nr_maps(w));
+	WALK_EQ(w, fake_iommu.violation[0], 0);
 	for (i = 0; i < GROUPS; i++) {
-		WALK_EXPECT(w, !!fake_iommu.devices[i].domain, ==, w->attached[i]);
+		WALK_EQ(w, !!fake_iommu.devices[i].domain, w->attached[i]);
 		if (w->attached[i])
 			expect_page_table(w, fake_mock(fake_iommu.devices[i].domain));
 	}
 	if (!iommu)
-		WALK_EXPECT(w, fake_iommu.nr_domains, ==, 0);
+		WALK_EQ(w, fake_iommu.nr_domains, 0);
 }
 
 /* The bitmap that user space got for @npages cells from @first on. */
@@ -285,9 +288,9 @@ static void expect_bitmap(struct walk *w, unsigned int first, unsigned int npage
 	DECLARE_BITMAP(got, CELLS) = {};
 	unsigned int i;
 
-	WALK_EXPECT(w, copy_from_user(got, (void __user *)w->bitmap, sizeof(got)), ==, 0);
+	WALK_EQ(w, copy_from_user(got, (void __user *)w->bitmap, sizeof(got)), 0);
 	for (i = 0; i < npages; i++)
-		WALK_EXPECT(w, test_bit(i, got), ==, test_bit(first + i, expected));
+		WALK_EQ(w, test_bit(i, got), test_bit(first + i, expected));
 }
 
 static void snapshot_dirty(const struct walk *w, unsigned long *dirty)
@@ -307,7 +310,7 @@ static struct vfio_dirty_request clean_bitmap(struct walk *w)
 		.pgsize = PAGE_SIZE,
 	};
 
-	WALK_EXPECT(w, clear_user(request.bitmap, CELLS / BITS_PER_BYTE), ==, 0);
+	WALK_EQ(w, clear_user(request.bitmap, CELLS / BITS_PER_BYTE), 0);
 	return request;
 }
 
@@ -367,7 +370,7 @@ static void try_map(struct walk *w)
 	}
 	if (failed && ret == -ENOMEM)
 		return;
-	WALK_EXPECT(w, ret, ==, expected);
+	WALK_EQ(w, ret, expected);
 	if (ret)
 		return;
 	for (nr = 0; w->maps[nr].used; nr++)
@@ -407,10 +410,10 @@ static void try_unmap(struct walk *w)
 			     with_bitmap ? &request : NULL, &unmapped);
 	fault_end();
 	if (cut || (with_bitmap && !w->tracking)) {
-		WALK_EXPECT(w, ret, ==, -EINVAL);
+		WALK_EQ(w, ret, -EINVAL);
 		return;
 	}
-	WALK_EXPECT(w, ret, ==, 0);
+	WALK_EQ(w, ret, 0);
 	if (with_bitmap)
 		expect_bitmap(w, first, npages, dirty);
 	for (i = first; i < first + npages; i++) {
@@ -419,7 +422,7 @@ static void try_unmap(struct walk *w)
 		expected += w->maps[w->owner[i]].npages * PAGE_SIZE;
 		forget_map(w, w->owner[i]);
 	}
-	WALK_EXPECT(w, unmapped, ==, expected);
+	WALK_EQ(w, unmapped, expected);
 }
 
 static void try_attach(struct walk *w, unsigned int nr)
@@ -438,7 +441,7 @@ static void try_attach(struct walk *w, unsigned int nr)
 	/* 6.1 does not say why there is no domain: EIO. */
 	if (failed && (ret == -ENOMEM || ret == -EIO))
 		return;
-	WALK_EXPECT(w, ret, ==, any_without_vaddr(w) ? -EBUSY : 0);
+	WALK_EQ(w, ret, any_without_vaddr(w) ? -EBUSY : 0);
 	w->attached[nr] = !ret;
 	if (!ret)
 		fake_mock(fake_iommu.devices[nr].domain)->fail_map = 0;
@@ -483,7 +486,7 @@ static void try_emulated(struct walk *w)
 		return;
 	}
 	ret = vfio_container_attach_emulated(w->container, w->emulated);
-	WALK_EXPECT(w, ret, ==, any_without_vaddr(w) ? -EBUSY : 0);
+	WALK_EQ(w, ret, any_without_vaddr(w) ? -EBUSY : 0);
 	w->has_emulated = !ret;
 }
 
@@ -493,7 +496,7 @@ static void fetch_bitmap(struct walk *w)
 	struct vfio_dirty_request request = clean_bitmap(w);
 	int ret = vfio_dirty_get(w->container, BASE, CELLS * PAGE_SIZE, &request);
 
-	WALK_EXPECT(w, ret, ==, w->tracking ? 0 : -EINVAL);
+	WALK_EQ(w, ret, w->tracking ? 0 : -EINVAL);
 	if (ret)
 		return;
 	bitmap_zero(w->dirty, CELLS);
@@ -521,9 +524,9 @@ static void try_pin(struct walk *w)
 	failed = fault_end();
 	if (failed && ret == -ENOMEM)
 		expected = ret;
-	WALK_EXPECT(w, ret, ==, expected);
+	WALK_EQ(w, ret, expected);
 	for (i = 0; ret > 0 && i < npages; i++) {
-		WALK_EXPECT(w, pages[i] == cell_page(w, first + i), ==, true);
+		WALK_EQ(w, pages[i] == cell_page(w, first + i), true);
 		w->pins[first + i]++;
 		set_bit(first + i, w->dirty);
 	}
@@ -555,7 +558,7 @@ static void try_dirty(struct walk *w)
 		failed = fault_end();
 		if (failed && ret == -ENOMEM)
 			return;
-		WALK_EXPECT(w, ret, ==, 0);
+		WALK_EQ(w, ret, 0);
 		if (!w->tracking) {
 			bitmap_zero(w->dirty, CELLS);
 			mark_pinned(w);
@@ -601,7 +604,7 @@ static void try_vaddr(struct walk *w)
 		m->no_vaddr = !expected;
 	}
 	fault_end();
-	WALK_EXPECT(w, ret, ==, expected);
+	WALK_EQ(w, ret, expected);
 }
 
 static void take_step(struct walk *w)
@@ -666,7 +669,8 @@ static int random_case_init(struct kunit *test)
 	/* Runs of one to four pages, in reverse. */
 	w->block = user_block_alloc(test);
 	for (i = 0; i < MEM_PAGES; i++)
-		w->pages[i] = w->block + (MEM_PAGES - 1 - i) / 4 * 4 + (i / 16 % 4 ? i % 4 : 3 - i % 4);
+		w->pages[i] = w->block + (MEM_PAGES - 1 - i) / 4 * 4 +
+			      (i / 16 % 4 ? i % 4 : 3 - i % 4);
 	w->vaddr = user_map_pages(test, w->pages, MEM_PAGES, PROT_READ | PROT_WRITE);
 	w->bitmap = user_map_anon(test, 1, PROT_READ | PROT_WRITE);
 	test->priv = w;

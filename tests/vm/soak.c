@@ -67,7 +67,7 @@ static __u64 buffer_iova(const struct device *d, unsigned long n)
 	return BUFFER_IOVA + d->nr * VU_1G + n % 7 * BUFFER;
 }
 
-static void *copy(void *arg)
+static void *copy_data(void *arg)
 {
 	struct device *d = arg;
 
@@ -140,7 +140,7 @@ static void run(struct device *devices, struct churner *churners, unsigned int s
 
 	__atomic_store_n(&stop, false, __ATOMIC_RELAXED);
 	for (i = 0; i < DEVICES; i++)
-		if (pthread_create(&devices[i].thread, NULL, copy, &devices[i]))
+		if (pthread_create(&devices[i].thread, NULL, copy_data, &devices[i]))
 			errx(1, "no thread");
 	for (i = 0; i < CHURNERS; i++)
 		if (pthread_create(&churners[i].thread, NULL, churn, &churners[i]))
@@ -196,11 +196,13 @@ int main(int argc, char **argv)
 			kernel = kernel_kib();
 		if (kernel_kib() > kernel + SLACK_KIB)
 			errx(1, "the kernel's memory has grown by %ld KiB", kernel_kib() - kernel);
-		printf("minute %u: %lu + %lu copies, all right; %lu + %lu mappings came and went, the slowest in %llu ms; kernel memory %+ld KiB\n",
-		       minute, devices[0].copies, devices[1].copies, churners[0].maps,
-		       churners[1].maps,
+		printf("minute %u: %lu + %lu copies, all right; ", minute, devices[0].copies,
+		       devices[1].copies);
+		printf("%lu + %lu mappings came and went, the slowest in %llu ms; ",
+		       churners[0].maps, churners[1].maps,
 		       (churners[0].slowest > churners[1].slowest ? churners[0].slowest :
-			churners[1].slowest) / 1000000, kernel_kib() - kernel);
+			churners[1].slowest) / 1000000);
+		printf("kernel memory %+ld KiB\n", kernel_kib() - kernel);
 	}
 	return 0;
 }
