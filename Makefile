@@ -47,7 +47,7 @@ kunit:
 	@tests/kunit/run --kernel $(KERNEL)
 vmtest:
 	@tools/setup
-	@tests/vm/check --kernel $(KERNEL) --iommu $(IOMMU)
+	@tests/vm/check --kernel $(KERNEL) --iommu $(IOMMU) $(TESTS)
 difftest:
 	@tools/setup
 	@KERNEL=$(KERNEL) IOMMU=$(IOMMU) SEED=$(SEED) OPS=$(OPS) tests/vm/difftest
@@ -84,7 +84,8 @@ help:
 	@echo '  make demo          boot a VM in which a device does DMA through the module'
 	@echo '  make check         all tests, on all kernels and IOMMUs'
 	@echo '  make kunit         the KUnit suites, under User-Mode Linux'
-	@echo '  make vmtest        the tests in a VM'
+	@echo '  make vmtest        the tests in a VM; TESTS="test_map ..." chooses. Also for'
+	@echo '                     KERNEL=6.12-arm64 IOMMU=smmuv3, some of them'
 	@echo '  make difftest      the same random requests to the in-tree module and to ours;'
 	@echo '                     SEED= and OPS= choose them'
 	@echo '  make static        warnings, sparse, checkpatch, kernel-doc, shellcheck'

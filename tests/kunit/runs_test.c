@@ -291,8 +291,10 @@ static void list_without_memory_is_lost(struct kunit *test)
 		for (nr = 0; nr < LIST_MAX && !runs.lost; nr++)
 			vfio_runs_append(&runs, &model[nr], 1);
 		came = fault_end();
-		KUNIT_ASSERT_EQ_MSG(test, runs.lost, came, "allocation %u, run %u", nth, nr);
-		if (came) {
+		if (FAULT_IS_EXACT || !came)
+			KUNIT_ASSERT_EQ_MSG(test, runs.lost, came, "allocation %u, run %u", nth,
+					    nr);
+		if (runs.lost) {
 			vfio_runs_begin(&runs, &iter);
 			expect_end(test, &iter, 0);
 			/* Now there is memory again. */
@@ -307,7 +309,8 @@ static void list_without_memory_is_lost(struct kunit *test)
 		vfio_runs_free(&runs);
 	}
 	KUNIT_EXPECT_GT(test, nth, 3U);
-	KUNIT_EXPECT_LT_MSG(test, nth, 10U, "%u allocations for %u runs", nth - 2, LIST_MAX);
+	KUNIT_EXPECT_LT_MSG(test, nth, FAULT_IS_EXACT ? 10U : 20U, "%u allocations for %u runs",
+			    nth - 2, LIST_MAX);
 }
 
 static struct kunit_case runs_cases[] = {

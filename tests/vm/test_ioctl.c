@@ -242,11 +242,12 @@ static void info_dma_avail_starts_at_the_entry_limit(void **state)
 /*
  * Every size that the IOMMU's page tables know, none below a page. AMD-Vi knows
  * all powers of two but 512 GiB; kernels differ in those beyond its page tables.
+ * SMMUv3 with 4K pages has the sizes that VT-d has.
  */
 static void info_page_sizes(void **state)
 {
 	const __u64 below_52_bits = (1ULL << 52) - 1;
-	const __u64 want = iommu_kind() == IOMMU_VTD ? VU_PAGE | VU_2M | VU_1G :
+	const __u64 want = iommu_kind() != IOMMU_AMD ? VU_PAGE | VU_2M | VU_1G :
 						       below_52_bits & -VU_PAGE & ~(512 * GIB);
 	const struct fixture *f = *state;
 	struct info info;
@@ -272,12 +273,25 @@ static const struct range ranges_amd[] = {
 	{ 0x10000000000, 0xffffffffffffffff },
 };
 
+/* Where user space's MSIs go. */
+static const struct range ranges_smmu[] = {
+	{ 0, 0x7ffffff },
+	{ 0x8100000, 0xffffffffffff },
+};
+
 static void info_valid_iova_ranges(void **state)
 {
+	static const struct {
+		const struct range *ranges;
+		unsigned int nr;
+	} kinds[] = {
+		[IOMMU_VTD] = { ranges_vtd, ARRAY_SIZE(ranges_vtd) },
+		[IOMMU_AMD] = { ranges_amd, ARRAY_SIZE(ranges_amd) },
+		[IOMMU_SMMU] = { ranges_smmu, ARRAY_SIZE(ranges_smmu) },
+	};
+	const struct range *want = kinds[iommu_kind()].ranges;
+	unsigned int i, n = kinds[iommu_kind()].nr;
 	const struct fixture *f = *state;
-	const bool vtd = iommu_kind() == IOMMU_VTD;
-	const struct range *want = vtd ? ranges_vtd : ranges_amd;
-	unsigned int i, n = vtd ? ARRAY_SIZE(ranges_vtd) : ARRAY_SIZE(ranges_amd);
 	struct info info;
 
 	info_get(f->container, &info);

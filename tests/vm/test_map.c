@@ -13,10 +13,6 @@
 #define NPAGES(size)	((size) / VU_PAGE)
 #define HIGH		(5 * GIB)
 
-/* The last page below the range of message-signalled interrupts, and the first above. */
-#define BELOW_MSI	0xfedff000ULL
-#define ABOVE_MSI	0xfef00000ULL
-
 static void every_backing_is_charged_and_pinned_and_comes_back(void **state)
 {
 	const struct fixture *f = *state;
@@ -144,11 +140,13 @@ static void up_to_the_msi_range_and_from_its_end(void **state)
 {
 	const struct fixture *f = *state;
 	void *mem = mem_pages(2);
+	__u64 first, last;
 
-	assert_maps_at(f, mem, BELOW_MSI, VU_PAGE);
-	assert_maps_at(f, mem, ABOVE_MSI, VU_PAGE);
-	assert_ret(vu_map_rw(f->container, mem, BELOW_MSI, 2 * VU_PAGE), -EINVAL);
-	assert_ret(vu_map_rw(f->container, mem, ABOVE_MSI - VU_PAGE, 2 * VU_PAGE), -EINVAL);
+	msi_window(&first, &last);
+	assert_maps_at(f, mem, first - VU_PAGE, VU_PAGE);
+	assert_maps_at(f, mem, last + 1, VU_PAGE);
+	assert_ret(vu_map_rw(f->container, mem, first - VU_PAGE, 2 * VU_PAGE), -EINVAL);
+	assert_ret(vu_map_rw(f->container, mem, last + 1 - VU_PAGE, 2 * VU_PAGE), -EINVAL);
 	vu_free(mem, 2 * VU_PAGE);
 }
 

@@ -481,7 +481,17 @@ void in_child_nobody(size_t memlock_bytes, void (*body)(void *arg), void *arg)
 
 enum iommu_kind iommu_kind(void)
 {
-	return access("/sys/class/iommu/dmar0", F_OK) ? IOMMU_AMD : IOMMU_VTD;
+	if (!access("/sys/class/iommu/dmar0", F_OK))
+		return IOMMU_VTD;
+	return access("/sys/class/iommu/ivhd0", F_OK) ? IOMMU_SMMU : IOMMU_AMD;
+}
+
+void msi_window(__u64 *first, __u64 *last)
+{
+	const bool arm = iommu_kind() == IOMMU_SMMU;
+
+	*first = arm ? 0x8000000 : 0xfee00000;
+	*last = arm ? 0x80fffff : 0xfeefffff;
 }
 
 bool is_intree(void)

@@ -176,9 +176,14 @@ void in_child_nobody(size_t memlock_bytes, void (*body)(void *arg), void *arg);
 
 /* ---- What is being tested ---- */
 
-enum iommu_kind { IOMMU_VTD, IOMMU_AMD };
+enum iommu_kind { IOMMU_VTD, IOMMU_AMD, IOMMU_SMMU };
 
 enum iommu_kind iommu_kind(void);
+/*
+ * What devices write to in order to interrupt: no valid IOVA. On arm64, where user
+ * space's MSIs go; in bytes, both ends inclusive.
+ */
+void msi_window(__u64 *first, __u64 *last);
 /* The kernel's own module (true), or the one of this project. */
 bool is_intree(void);
 bool kernel_at_least(unsigned int major, unsigned int minor);

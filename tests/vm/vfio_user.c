@@ -111,6 +111,9 @@ int vu_pci_find(struct vu_pci *pci, __u16 vendor, __u16 device, unsigned int nth
 		pci->group = pci_group(bdf);
 		pci->group_fd = -1;
 		pci->device_fd = -1;
+		/* On arm64 the group comes with the first driver. */
+		if (pci->group < 0 && !vu_pci_bind(pci))
+			pci->group = pci_group(bdf);
 		ret = pci->group < 0 ? pci->group : 0;
 	}
 	for (i = 0; i < n; i++)
