@@ -46,8 +46,7 @@ struct vfio_type1_container *vfio_container_create(bool v2, bool nesting)
 	container->table_last = TABLE_LAST_MIN;
 	container->entry_limit = READ_ONCE(vfio_type1_params.dma_entry_limit);
 	vfio_dma_tree_init(&container->tree, container->entry_limit);
-	ratelimit_state_init(&container->refusals, DEFAULT_RATELIMIT_INTERVAL,
-			     DEFAULT_RATELIMIT_BURST);
+	vfio_refuse_init(container);
 	container->v2 = v2;
 	container->nesting = nesting;
 	return container;
@@ -363,7 +362,7 @@ static int group_check_msi(struct vfio_type1_container *container, struct iommu_
 	if (iommu_group_has_isolated_msi(group) ||
 	    READ_ONCE(vfio_type1_params.allow_unsafe_interrupts))
 		return 0;
-	vfio_refuse(container,
+	vfio_refuse(container, VFIO_REFUSE_MSI,
 		    "attach of group %d: no interrupt remapping, so a device could inject interrupts; module parameter allow_unsafe_interrupts permits it",
 		    iommu_group_id(group));
 	return -EPERM;
@@ -490,14 +489,14 @@ static int group_check_attach(struct vfio_type1_container *container, struct iom
 
 	/* Memory may have to be pinned, whose address is not known. */
 	if (container->tree.vaddr_invalid) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_ATTACH,
 			    "attach of group %d: %u mappings wait for a new address (VFIO_DMA_MAP_FLAG_VADDR)",
 			    iommu_group_id(group), container->tree.vaddr_invalid);
 		return -EBUSY;
 	}
 	if (vfio_container_find_group(container, group, &domain)) {
-		vfio_refuse(container, "attach of group %d: it is attached already",
-			    iommu_group_id(group));
+		vfio_refuse(container, VFIO_REFUSE_ATTACH,
+			    "attach of group %d: it is attached already", iommu_group_id(group));
 		return -EINVAL;
 	}
 	return 0;
@@ -598,7 +597,7 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 	ret = -EINVAL;
 	dma = container_iova_conflict(container, &iova);
 	if (!iova.nr || dma) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_ATTACH,
 			    "attach of group %d: its aperture and reserved regions leave no room%s, which would hold 0x%llx-0x%llx",
 			    iommu_group_id(group), dma ? " for a mapping" : "",
 			    dma ? (u64)dma->iova : 0, dma ? (u64)dma->last : 0);
@@ -624,7 +623,7 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 	} else {
 		ret = -EINVAL;
 		if (!container_common_pgsizes(container, domain)) {
-			vfio_refuse(container,
+			vfio_refuse(container, VFIO_REFUSE_ATTACH,
 				    "attach of group %d: its page sizes 0x%lx have none in common with 0x%lx",
 				    iommu_group_id(group), domain->domain->pgsize_bitmap,
 				    container->pgsize_bitmap);

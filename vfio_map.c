@@ -156,7 +156,7 @@ static int map_charge(struct map_work *work, unsigned long page)
 			ret = vfio_account_charge(&dma->owner, npages);
 	}
 	if (ret == -ENOMEM)
-		vfio_refuse(work->container,
+		vfio_refuse(work->container, VFIO_REFUSE_MEMLOCK,
 			    "MAP_DMA iova 0x%llx size 0x%llx: RLIMIT_MEMLOCK exceeded: %lu KiB locked, %lu KiB more needed for the next %lu KiB, limit %lu KiB",
 			    (u64)dma->iova, (u64)(dma->last - dma->iova) + 1,
 			    dma->owner.mm->locked_vm << (PAGE_SHIFT - 10),
@@ -187,7 +187,7 @@ static void map_refuse_pin(struct vfio_type1_container *container, const struct 
 {
 	const char *prot = dma->prot & IOMMU_WRITE ? "writable" : "readable";
 
-	vfio_refuse(container,
+	vfio_refuse(container, VFIO_REFUSE_PIN,
 		    "MAP_DMA iova 0x%llx vaddr 0x%lx size 0x%llx: %s %s memory at vaddr 0x%lx: error %d",
 		    (u64)dma->iova, dma->vaddr, (u64)(dma->last - dma->iova) + 1,
 		    error == -EFAULT ? "no" : "could not pin", prot, vaddr, error);
@@ -252,9 +252,9 @@ static int map_flush(struct map_work *work)
 	return 0;
 
 undo:
-	vfio_refuse(work->container,
-		    "MAP_DMA iova 0x%llx: the IOMMU refused 0x%zx bytes in %u runs: error %d", iova,
-		    size, work->nr, ret);
+	vfio_refuse(work->container, VFIO_REFUSE_IOMMU,
+		    "MAP_DMA iova 0x%llx: the IOMMU refused 0x%zx bytes in %u runs: error %d",
+		    iova, size, work->nr, ret);
 	list_for_each_entry_continue_reverse(domain, &work->container->domains, next) {
 		if (iommu_unmap(domain->domain, iova, size) < size) {
 			pr_err_ratelimited("IOMMU kept IOVA 0x%llx size 0x%zx; its pages stay pinned\n",
@@ -364,17 +364,18 @@ static int map_check(struct vfio_type1_container *container, u64 iova, u64 vaddr
 		     int prot, bool set_vaddr)
 {
 	if (!size) {
-		vfio_refuse(container, "MAP_DMA iova 0x%llx vaddr 0x%llx: zero size", iova, vaddr);
+		vfio_refuse(container, VFIO_REFUSE_SIZE,
+			    "MAP_DMA iova 0x%llx vaddr 0x%llx: zero size", iova, vaddr);
 		return -EINVAL;
 	}
 	if (iova + size - 1 < iova || vaddr + size - 1 < vaddr) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_SIZE,
 			    "MAP_DMA iova 0x%llx vaddr 0x%llx size 0x%llx: wraps around the end of the address space",
 			    iova, vaddr, size);
 		return -EOVERFLOW;
 	}
 	if (!prot == !set_vaddr) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_FLAGS,
 			    "MAP_DMA iova 0x%llx vaddr 0x%llx size 0x%llx: flags have to ask for READ or WRITE, or for VADDR alone",
 			    iova, vaddr, size);
 		return -EINVAL;
@@ -390,7 +391,7 @@ static int map_check_aligned(struct vfio_type1_container *container, const struc
 
 	if (!((dma->iova | dma->vaddr | size) & (pgsize - 1)))
 		return 0;
-	vfio_refuse(container,
+	vfio_refuse(container, VFIO_REFUSE_ALIGN,
 		    "MAP_DMA iova 0x%llx vaddr 0x%lx size 0x%llx: not all aligned to the IOMMU's smallest page, 0x%lx",
 		    (u64)dma->iova, dma->vaddr, size, pgsize);
 	return -EINVAL;
@@ -405,17 +406,17 @@ static void map_refuse_insert(struct vfio_type1_container *container, const stru
 
 	switch (error) {
 	case -EEXIST:
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_OVERLAP,
 			    "MAP_DMA iova 0x%llx size 0x%llx: overlaps the mapping 0x%llx-0x%llx",
 			    iova, size, overlap->first, overlap->last);
 		break;
 	case -ENOSPC:
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_ENTRIES,
 			    "MAP_DMA iova 0x%llx size 0x%llx: no mappings left; dma_entry_limit was %u when the container was opened",
 			    iova, size, container->entry_limit);
 		break;
 	case -EINVAL:
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_RANGE,
 			    "MAP_DMA iova 0x%llx size 0x%llx: not within a valid IOVA range; the nearest is 0x%llx-0x%llx",
 			    iova, size, nearest->first, nearest->last);
 		break;

@@ -503,19 +503,19 @@ int vfio_unmap_check(struct vfio_type1_container *container, u64 iova, u64 size,
 	unsigned long pgsize = vfio_container_pgsize(container);
 
 	if (all && (iova || size)) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_SIZE,
 			    "UNMAP_DMA iova 0x%llx size 0x%llx: with VFIO_DMA_UNMAP_FLAG_ALL both must be zero",
 			    iova, size);
 		return -EINVAL;
 	}
 	if (!all && (!size || (iova | size) & (pgsize - 1))) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_ALIGN,
 			    "UNMAP_DMA iova 0x%llx size 0x%llx: not multiples of the IOMMU's smallest page, 0x%lx, or zero size",
 			    iova, size, pgsize);
 		return -EINVAL;
 	}
 	if (!all && iova + size - 1 < iova) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_SIZE,
 			    "UNMAP_DMA iova 0x%llx size 0x%llx: wraps around the end of the address space",
 			    iova, size);
 		return -EOVERFLOW;
@@ -532,7 +532,7 @@ static int unmap_check_dirty(struct vfio_type1_container *container,
 	if (!dirty || (container->dirty_tracking && dirty->pgsize == pgsize &&
 		       pgsize == 1UL << container->dirty_shift))
 		return 0;
-	vfio_refuse(container,
+	vfio_refuse(container, VFIO_REFUSE_DIRTY,
 		    "UNMAP_DMA: no dirty bitmap for pages of 0x%llx bytes: tracking is %s, the smallest page 0x%lx",
 		    dirty->pgsize, container->dirty_tracking ? "on" : "off", pgsize);
 	return -EINVAL;
@@ -622,7 +622,7 @@ int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, b
 		spin_unlock(&container->tree.lock);
 		switch (next) {
 		case UNMAP_CUT:
-			vfio_refuse(container,
+			vfio_refuse(container, VFIO_REFUSE_BISECT,
 				    "UNMAP_DMA iova 0x%llx size 0x%llx: cuts the mapping 0x%llx-0x%llx in two",
 				    iova, size, cut.first, cut.last);
 			ret = -EINVAL;

@@ -53,6 +53,7 @@
 #ifndef _VFIO_TYPE1_H
 #define _VFIO_TYPE1_H
 
+#include <linux/atomic.h>
 #include <linux/iommu.h>
 #include <linux/kref.h>
 #include <linux/list.h>
@@ -413,6 +414,37 @@ static inline u64 vfio_run_flags(int prot)
 	return prot & IOMMU_WRITE ? VFIO_RUN_WRITE : 0;
 }
 
+/* ---- refusals (vfio_refuse.c) ---- */
+
+/* Why a request is refused; Documentation/messages.rst has the messages of each. */
+enum vfio_refusal {
+	VFIO_REFUSE_ARGSZ,	/* argsz too small */
+	VFIO_REFUSE_FLAGS,	/* unknown or contradicting flags */
+	VFIO_REFUSE_SIZE,	/* zero size, wrap around, ALL with a range */
+	VFIO_REFUSE_ALIGN,	/* not aligned to the smallest page */
+	VFIO_REFUSE_RANGE,	/* not within a valid IOVA range */
+	VFIO_REFUSE_OVERLAP,	/* a mapping is there */
+	VFIO_REFUSE_ENTRIES,	/* dma_entry_limit */
+	VFIO_REFUSE_MEMLOCK,	/* RLIMIT_MEMLOCK */
+	VFIO_REFUSE_PIN,	/* memory could not be pinned */
+	VFIO_REFUSE_IOMMU,	/* the IOMMU driver refused */
+	VFIO_REFUSE_BISECT,	/* cuts a mapping in two */
+	VFIO_REFUSE_V1_NONE,	/* a v1 UNMAP that removed nothing; no error, size is 0 */
+	VFIO_REFUSE_DIRTY,	/* dirty tracking is off, a bad bitmap, too many pages */
+	VFIO_REFUSE_VADDR,	/* the rules of VFIO_UPDATE_VADDR */
+	VFIO_REFUSE_IOCTL,	/* unknown, or not for this type of container */
+	VFIO_REFUSE_ATTACH,	/* a group that cannot be attached, or not now */
+	VFIO_REFUSE_MSI,	/* a group without MSI isolation */
+	VFIO_REFUSE_NR
+};
+
+extern const char *const vfio_refusal_names[VFIO_REFUSE_NR];
+
+void vfio_refuse_init(struct vfio_type1_container *container);
+__printf(3, 4) __cold
+void vfio_refuse(struct vfio_type1_container *container, enum vfio_refusal reason,
+		 const char *fmt, ...);
+
 /* ---- containers (vfio_container.c) ---- */
 
 /**
@@ -511,7 +543,8 @@ static inline void vfio_spares_keep(struct vfio_spares *spares, void *spare)
  * @entry_limit: how many mappings @tree was made for, constant
  * @map_scratch: struct vfio_map_scratch that no MAP uses now
  * @window_runs: arrays of VFIO_WINDOW_RUNS runs that no UNMAP uses now
- * @refusals: limits the rate of messages
+ * @refused: how often each enum vfio_refusal was given
+ * @refuse_limit: limits the rate of messages, per enum vfio_refusal
  * @v2: VFIO_TYPE1v2_IOMMU semantics, constant
  * @nesting: VFIO_TYPE1_NESTING_IOMMU, constant
  */
@@ -534,22 +567,11 @@ struct vfio_type1_container {
 	unsigned int entry_limit;
 	struct vfio_spares map_scratch;
 	struct vfio_spares window_runs;
-	struct ratelimit_state refusals;
+	atomic_long_t refused[VFIO_REFUSE_NR];
+	struct ratelimit_state refuse_limit[VFIO_REFUSE_NR];
 	bool v2;
 	bool nesting;
 };
-
-/*
- * vfio_refuse() - tell, at a limited rate, why a request was refused
- *
- * One line per refusal: who asked, for what, and which check failed.
- */
-#define vfio_refuse(container, fmt, ...)						\
-do {											\
-	if (__ratelimit(&(container)->refusals))					\
-		pr_notice("%s[%d]: " fmt "\n", current->comm, task_pid_nr(current),	\
-			  ##__VA_ARGS__);						\
-} while (0)
 
 struct vfio_type1_container *vfio_container_create(bool v2, bool nesting);
 void vfio_container_destroy(struct vfio_type1_container *container);
