@@ -223,29 +223,145 @@ static void resv_free(struct list_head *regions)
 	INIT_LIST_HEAD(regions);
 }
 
-/* Take one domain's aperture and its groups' reserved regions out of @iova. */
-static int iova_apply_domain(struct vfio_iova_set *iova, const struct vfio_domain *domain)
-{
-	const struct iommu_domain_geometry *geometry = &domain->domain->geometry;
-	struct iommu_resv_region *region;
-	struct vfio_group_entry *entry;
-	LIST_HEAD(regions);
-	int ret = 0;
+/* What people call each kind of cut. */
+const char *const vfio_cut_names[] = {
+	[VFIO_CUT_APERTURE] = "aperture",
+	[VFIO_CUT_DIRECT] = "direct region",
+	[VFIO_CUT_RESERVED] = "reserved region",
+	[VFIO_CUT_MSI] = "MSI window",
+	[VFIO_CUT_SW_MSI] = "software MSI window",
+};
 
-	vfio_iova_narrow(iova, geometry->aperture_start, geometry->aperture_end);
-	list_for_each_entry(entry, &domain->groups, next) {
-		ret = iommu_get_group_resv_regions(entry->group, &regions);
-		if (ret)
-			break;
-	}
-	list_for_each_entry(region, &regions, list) {
+/* Tell @fn of a reserved region, if it is one that nothing may be mapped in. */
+static int cut_tell_region(const struct iommu_resv_region *region, int group,
+			   vfio_cut_fn_t fn, void *data)
+{
+	struct vfio_iova_cut cut = {
+		.range = { region->start, region->start + region->length - 1 },
+		.nr = group,
+	};
+
+	switch (region->type) {
+	case IOMMU_RESV_DIRECT_RELAXABLE:
 		/* Firmware used these before the driver took over; they may be remapped. */
-		if (ret || region->type == IOMMU_RESV_DIRECT_RELAXABLE || !region->length)
-			continue;
-		ret = vfio_iova_exclude(iova, region->start, region->start + region->length - 1);
+		return 0;
+	case IOMMU_RESV_DIRECT:
+		cut.kind = VFIO_CUT_DIRECT;
+		break;
+	case IOMMU_RESV_MSI:
+		cut.kind = VFIO_CUT_MSI;
+		break;
+	case IOMMU_RESV_SW_MSI:
+		cut.kind = VFIO_CUT_SW_MSI;
+		break;
+	default:
+		cut.kind = VFIO_CUT_RESERVED;
 	}
+	return region->length ? fn(&cut, data) : 0;
+}
+
+/* Tell @fn what one group cuts. */
+static int group_for_each_cut(struct iommu_group *group, vfio_cut_fn_t fn, void *data)
+{
+	struct iommu_resv_region *region;
+	LIST_HEAD(regions);
+	int ret = iommu_get_group_resv_regions(group, &regions);
+
+	list_for_each_entry(region, &regions, list)
+		ret = ret ?: cut_tell_region(region, iommu_group_id(group), fn, data);
 	resv_free(&regions);
 	return ret;
+}
+
+/* Tell @fn what domain number @nr and its groups cut. */
+static int domain_for_each_cut(const struct vfio_domain *domain, int nr, vfio_cut_fn_t fn,
+			       void *data)
+{
+	const struct iommu_domain_geometry *geometry = &domain->domain->geometry;
+	struct vfio_iova_cut cut = { .kind = VFIO_CUT_APERTURE, .nr = nr };
+	struct vfio_group_entry *entry;
+	int ret = 0;
+
+	if (geometry->aperture_start) {
+		cut.range = (struct vfio_iova_span) { 0, geometry->aperture_start - 1 };
+		ret = fn(&cut, data);
+	}
+	if (geometry->aperture_end < U64_MAX) {
+		cut.range = (struct vfio_iova_span) { geometry->aperture_end + 1, U64_MAX };
+		ret = ret ?: fn(&cut, data);
+	}
+	list_for_each_entry(entry, &domain->groups, next)
+		ret = ret ?: group_for_each_cut(entry->group, fn, data);
+	return ret;
+}
+
+/* The same for all domains, and for @extra, if not NULL, which is not in the list yet. */
+static int container_for_each_cut(struct vfio_type1_container *container,
+				  const struct vfio_domain *extra, vfio_cut_fn_t fn, void *data)
+{
+	struct vfio_domain *domain;
+	int nr = 0, ret = 0;
+
+	list_for_each_entry(domain, &container->domains, next)
+		ret = ret ?: domain_for_each_cut(domain, nr++, fn, data);
+	if (extra)
+		ret = ret ?: domain_for_each_cut(extra, nr, fn, data);
+	return ret;
+}
+
+/**
+ * vfio_container_for_each_cut() - what makes IOVA invalid, piece by piece
+ * @container: the container
+ * @fn: called for each piece, in no order, and possibly for overlapping ones; by
+ *	returning other than 0 it ends the walk
+ * @data: for @fn
+ *
+ * What is valid is all IOVA without these pieces.
+ *
+ * Context: may sleep; container->lock held.
+ * Return: 0; -ENOMEM; whatever @fn returned.
+ */
+int vfio_container_for_each_cut(struct vfio_type1_container *container, vfio_cut_fn_t fn,
+				void *data)
+{
+	return container_for_each_cut(container, NULL, fn, data);
+}
+
+struct cut_search {
+	u64 iova;
+	struct vfio_iova_cut *found;
+};
+
+static int cut_compare(const struct vfio_iova_cut *cut, void *data)
+{
+	struct cut_search *search = data;
+
+	if (search->iova < cut->range.first || search->iova > cut->range.last)
+		return 0;
+	*search->found = *cut;
+	return 1;
+}
+
+/**
+ * vfio_container_find_cut() - what makes an address invalid
+ * @container: the container
+ * @iova: the address
+ * @cut: set to a piece that holds it
+ *
+ * Context: may sleep; container->lock held.
+ * Return: false if there is none, or no memory to find out.
+ */
+bool vfio_container_find_cut(struct vfio_type1_container *container, u64 iova,
+			     struct vfio_iova_cut *cut)
+{
+	struct cut_search search = { iova, cut };
+
+	return vfio_container_for_each_cut(container, cut_compare, &search) == 1;
+}
+
+static int iova_take_out(const struct vfio_iova_cut *cut, void *data)
+{
+	return vfio_iova_exclude(data, cut->range.first, cut->range.last);
 }
 
 /*
@@ -255,14 +371,8 @@ static int iova_apply_domain(struct vfio_iova_set *iova, const struct vfio_domai
 static int container_build_iova(struct vfio_type1_container *container, struct vfio_iova_set *iova,
 				const struct vfio_domain *extra)
 {
-	struct vfio_domain *domain;
-	int ret = vfio_iova_reset(iova, 0, U64_MAX);
-
-	list_for_each_entry(domain, &container->domains, next)
-		ret = ret ?: iova_apply_domain(iova, domain);
-	if (extra)
-		ret = ret ?: iova_apply_domain(iova, extra);
-	return ret;
+	return vfio_iova_reset(iova, 0, U64_MAX) ?:
+	       container_for_each_cut(container, extra, iova_take_out, iova);
 }
 
 static void container_set_iova(struct vfio_type1_container *container, struct vfio_iova_set *iova)

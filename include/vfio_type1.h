@@ -252,7 +252,6 @@ struct vfio_iova_set {
 void vfio_iova_init(struct vfio_iova_set *set);
 void vfio_iova_destroy(struct vfio_iova_set *set);
 int vfio_iova_reset(struct vfio_iova_set *set, u64 first, u64 last);
-void vfio_iova_narrow(struct vfio_iova_set *set, u64 first, u64 last);
 int vfio_iova_exclude(struct vfio_iova_set *set, u64 first, u64 last);
 bool vfio_iova_contains(const struct vfio_iova_set *set, u64 first, u64 last);
 const struct vfio_iova_span *vfio_iova_nearest(const struct vfio_iova_set *set, u64 iova);
@@ -477,6 +476,32 @@ struct vfio_domain {
 	bool coherent;
 };
 
+/* Why IOVA is not valid. */
+enum vfio_cut_kind {
+	VFIO_CUT_APERTURE,	/* a domain cannot translate it */
+	VFIO_CUT_DIRECT,	/* firmware uses it through the IOMMU */
+	VFIO_CUT_RESERVED,	/* the IOMMU or the platform does not translate it */
+	VFIO_CUT_MSI,		/* writing there is an interrupt */
+	VFIO_CUT_SW_MSI,	/* the kernel maps the MSI doorbell there */
+};
+
+extern const char *const vfio_cut_names[];
+
+/**
+ * struct vfio_iova_cut - a piece of IOVA that is not valid
+ * @range: the piece
+ * @kind: why
+ * @nr: VFIO_CUT_APERTURE: number of the domain, the primary is 0; else of the
+ *	IOMMU group
+ */
+struct vfio_iova_cut {
+	struct vfio_iova_span range;
+	enum vfio_cut_kind kind;
+	int nr;
+};
+
+typedef int (*vfio_cut_fn_t)(const struct vfio_iova_cut *cut, void *data);
+
 /**
  * struct vfio_spares - memory that was allocated once, kept for who needs it next
  * @slots: pieces of one kind from kvmalloc(), as many as threads work at a time;
@@ -582,6 +607,10 @@ int vfio_container_attach_emulated(struct vfio_type1_container *container,
 void vfio_container_detach(struct vfio_type1_container *container, struct iommu_group *group);
 bool vfio_container_coherent(struct vfio_type1_container *container);
 int vfio_container_lock_reach(struct vfio_type1_container *container, u64 last);
+int vfio_container_for_each_cut(struct vfio_type1_container *container, vfio_cut_fn_t fn,
+				void *data);
+bool vfio_container_find_cut(struct vfio_type1_container *container, u64 iova,
+			     struct vfio_iova_cut *cut);
 
 struct vfio_group_entry *vfio_container_find_group(struct vfio_type1_container *container,
 						   struct iommu_group *group,
