@@ -46,8 +46,8 @@ int vfio_dirty_init(struct vfio_type1_container *container, struct vfio_dma *dma
 
 	if (nbits > VFIO_DIRTY_PAGES_MAX) {
 		vfio_refuse(container, VFIO_REFUSE_DIRTY,
-			    "mapping 0x%llx-0x%llx: %lu pages are too many for a dirty bitmap",
-			    (u64)dma->iova, (u64)dma->last, nbits);
+			    "dirty tracking of the mapping 0x%llx-0x%llx: %lu pages are too many, %llu is the limit",
+			    (u64)dma->iova, (u64)dma->last, nbits, VFIO_DIRTY_PAGES_MAX);
 		return -EINVAL;
 	}
 	dma->dirty = kvcalloc(BITS_TO_LONGS(nbits), sizeof(unsigned long), GFP_KERNEL_ACCOUNT);
