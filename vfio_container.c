@@ -49,6 +49,11 @@ struct vfio_type1_container *vfio_container_create(bool v2, bool nesting)
 	vfio_refuse_init(container);
 	container->v2 = v2;
 	container->nesting = nesting;
+	/* A kernel thread has no memory to register. */
+	if (current->mm && vfio_registry_join(container)) {
+		kfree(container);
+		return ERR_PTR(-ENOMEM);
+	}
 	return container;
 }
 
@@ -106,6 +111,7 @@ void vfio_container_destroy(struct vfio_type1_container *container)
 		domain_free(domain);
 	}
 	INIT_LIST_HEAD(&container->domains);
+	vfio_registry_leave(container);
 	up_write(&container->lock);
 	vfio_container_put(container);
 }
@@ -554,7 +560,7 @@ static int domain_try_join(struct vfio_type1_container *container, struct vfio_d
 	return 0;
 }
 
-/* Map a mapping's runs, or what the primary domain has, into a new domain. */
+/* Map a mapping's runs, its region's, or what the primary domain has, into a new domain. */
 static int replay_copy(struct vfio_type1_container *container, struct vfio_domain *to,
 		       const struct vfio_dma *dma)
 {
@@ -570,7 +576,9 @@ static int replay_copy(struct vfio_type1_container *container, struct vfio_domai
 
 		if (fatal_signal_pending(current))
 			return -EINTR;
-		if (!vfio_runs_next(&iter, &run))
+		if (dma->region)
+			run = vfio_map_region_run(dma, page);
+		else if (!vfio_runs_next(&iter, &run))
 			run = vfio_fgsp_chunk(from, iova, dma->mapped - page, dma->prot);
 		if (!vfio_run_npages(run))
 			return -EIO;
