@@ -141,7 +141,7 @@ struct info {
 		char raw[INFO_MAX];
 	};
 	unsigned int ncaps;
-	__u16 cap_id[4];	/* in the order of the chain */
+	__u16 cap_id[5];	/* in the order of the chain */
 	size_t end;		/* where the last capability ends */
 	const struct vfio_iommu_type1_info_cap_migration *migration;
 	const struct vfio_iommu_type1_info_dma_avail *dma_avail;
