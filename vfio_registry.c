@@ -15,6 +15,7 @@
 
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/uaccess.h>
 
 #include "vfio_type1.h"
 
@@ -295,6 +296,11 @@ static int registry_check(struct vfio_type1_container *container, const char *re
 			    "%s vaddr 0x%llx size 0x%llx: not all multiples of 0x%lx", request,
 			    vaddr, size, PAGE_SIZE);
 		return -EINVAL;
+	}
+	if (!access_ok((void __user *)(unsigned long)vaddr, size)) {
+		vfio_refuse(container, VFIO_REFUSE_PIN,
+			    "%s vaddr 0x%llx size 0x%llx: not user memory", request, vaddr, size);
+		return -EFAULT;
 	}
 	return 0;
 }

@@ -55,20 +55,6 @@ static void wait_pinned(const struct fixture *f, long npages)
 
 /* ---- The interface ---- */
 
-static const struct vfio_type1_info_cap_memory *info_memory(const struct info *info)
-{
-	__u32 at = info->head.cap_offset;
-
-	while (at) {
-		const struct vfio_info_cap_header *cap = (const void *)(info->raw + at);
-
-		if (cap->id == VFIO_TYPE1_INFO_CAP_MEMORY)
-			return (const void *)cap;
-		at = cap->next;
-	}
-	return NULL;
-}
-
 static void it_can_be_found(void **state)
 {
 	struct fixture *f = *state;
@@ -84,7 +70,7 @@ static void it_can_be_found(void **state)
 	close(fresh);
 
 	info_get(f->container, &info);
-	cap = info_memory(&info);
+	cap = info.memory;
 	assert_non_null(cap);
 	assert_int_equal(cap->header.version, 1);
 	assert_int_equal(cap->flags, 0);
@@ -94,7 +80,7 @@ static void it_can_be_found(void **state)
 	assert_ok(vu_register(f->container, mem + PAGES(5), PAGES(4), RO));
 	strict = second_container(f, VFIO_TYPE1_STRICT_IOMMU);
 	info_get(strict, &info);
-	cap = info_memory(&info);
+	cap = info.memory;
 	assert_int_equal(cap->flags, VFIO_TYPE1_INFO_MEMORY_STRICT);
 	assert_int_equal(cap->regions, 2);
 	assert_int_equal(cap->size, PAGES(7));

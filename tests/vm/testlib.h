@@ -146,6 +146,7 @@ struct info {
 	const struct vfio_iommu_type1_info_cap_migration *migration;
 	const struct vfio_iommu_type1_info_dma_avail *dma_avail;
 	const struct vfio_iommu_type1_info_cap_iova_range *iova;
+	const struct vfio_type1_info_cap_memory *memory;
 };
 
 /* GET_INFO with room for everything; capabilities that are not there stay NULL. */
