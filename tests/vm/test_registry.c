@@ -221,42 +221,6 @@ static void partly_inside_is_pinned_as_ever(void **state)
 	vu_free(mem, SIZE);
 }
 
-static void register_within_a_limit(void *arg)
-{
-	const struct fixture *f = arg;
-	char *mem = memory();
-	int container = vu_container_open();
-
-	child_check(!vu_group_attach(&f->pci[1], container));
-	child_check(!vu_set_iommu(container, VFIO_TYPE1v2_IOMMU));
-	child_check(vu_register(container, mem, SIZE, 0) == -ENOMEM);
-	child_check(!vu_locked_kib());
-	child_check(!vu_register(container, mem, SIZE - VU_PAGE, 0));
-	child_check(vu_locked_kib() == KIB(NPAGES - 1));
-	child_check(!vu_map_rw(container, mem, BASE, SIZE - VU_PAGE));
-	child_check(!vu_map_rw(container, mem, 0, SIZE - VU_PAGE));
-	child_check(vu_map_rw(container, mem + PAGES(1), 2 * BASE, SIZE - VU_PAGE) == -ENOMEM);
-	child_check(vu_locked_kib() == KIB(NPAGES - 1));
-	child_check(vu_unregister(container, mem, SIZE - VU_PAGE) == -EBUSY);
-	child_check(!vu_unmap(container, 0, 0, VFIO_DMA_UNMAP_FLAG_ALL, NULL));
-	child_check(!vu_unregister(container, mem, SIZE - VU_PAGE));
-	child_check(!vu_locked_kib());
-}
-
-static void the_limit_counts_once(void **state)
-{
-	struct fixture *f = *state;
-	int fd = kmsg_open();
-
-	assert_ok(vu_group_open(&f->pci[1]));
-	in_child_nobody(SIZE - VU_PAGE, register_within_a_limit, f);
-	assert_int_equal(kmsg_count(fd, "REGISTER_MEMORY vaddr 0x[0-9a-f]+: RLIMIT_MEMLOCK .*exceeded"),
-			 1);
-	close(fd);
-	wait_pinned(f, 0);
-	fixture_close_device(f, 1);
-}
-
 /* ---- Users ---- */
 
 static void a_mapping_keeps_its_region(void **state)
@@ -555,6 +519,44 @@ static void child_case_end(struct child_case *c)
 		close(c->to_parent[i]);
 	}
 	vu_free(c->mem, SIZE);
+}
+
+static void register_within_a_limit(void *arg)
+{
+	const struct child_case *c = arg;
+	const int container = c->second;
+	char *mem = c->mem;
+
+	child_check(!vu_set_iommu(container, VFIO_TYPE1v2_IOMMU));
+	child_check(vu_register(container, mem, SIZE, 0) == -ENOMEM);
+	child_check(!vu_locked_kib());
+	child_check(!vu_register(container, mem, SIZE - VU_PAGE, 0));
+	child_check(vu_locked_kib() == KIB(NPAGES - 1));
+	child_check(!vu_map_rw(container, mem, BASE, SIZE - VU_PAGE));
+	child_check(!vu_map_rw(container, mem, 0, SIZE - VU_PAGE));
+	child_check(vu_map_rw(container, mem + PAGES(1), 2 * BASE, SIZE - VU_PAGE) == -ENOMEM);
+	child_check(vu_locked_kib() == KIB(NPAGES - 1));
+	child_check(vu_unregister(container, mem, SIZE - VU_PAGE) == -EBUSY);
+	child_check(!vu_unmap(container, 0, 0, VFIO_DMA_UNMAP_FLAG_ALL, NULL));
+	child_check(!vu_unregister(container, mem, SIZE - VU_PAGE));
+	child_check(!vu_locked_kib());
+}
+
+static void the_limit_counts_once(void **state)
+{
+	struct child_case c;
+	int fd = kmsg_open();
+
+	child_case_init(&c, *state);
+	c.second = second_container(*state, 0);
+	in_child_nobody(SIZE - VU_PAGE, register_within_a_limit, &c);
+	assert_int_equal(kmsg_count(fd, "REGISTER_MEMORY vaddr 0x[0-9a-f]+: RLIMIT_MEMLOCK .*exceeded"),
+			 1);
+	close(fd);
+	wait_pinned(c.f, 0);
+	fixture_close_device(c.f, 1);
+	close(c.second);
+	child_case_end(&c);
 }
 
 /* In a child that shares the parent's container. */
@@ -907,7 +909,7 @@ static void race_for_ever(struct child_case *c)
 	int first = vu_container_open();
 	struct race r;
 
-	child_check(!vu_group_attach(&c->f->pci[0], first));
+	child_check(!vu_group_open(&c->f->pci[0]) && !vu_group_attach(&c->f->pci[0], first));
 	child_check(!vu_set_iommu(first, VFIO_TYPE1v2_IOMMU));
 	child_check(!vu_set_iommu(c->second, VFIO_TYPE1v2_IOMMU));
 	race_start(&r, racers, first, c->second);
@@ -921,7 +923,6 @@ static void killed_at_any_time(void **state)
 	unsigned int i;
 
 	child_case_init(&c, *state);
-	assert_ok(vu_group_open(&c.f->pci[0]));
 	for (i = 0; i < 12; i++) {
 		int status;
 		pid_t pid;
