@@ -782,6 +782,41 @@ static void dirty_tracking_is_the_same(void **state)
 	vu_free(mem, SIZE);
 }
 
+/* ---- The example of the documentation ---- */
+
+/* Where tests/vm/check puts it. */
+#define EXAMPLE	"/registered-memory"
+
+/* Runs in a child. */
+static void exec_example(void *arg)
+{
+	const struct child_case *c = arg;
+	char group[16];
+
+	snprintf(group, sizeof(group), "%d", c->f->pci[0].group);
+	child_check(dup2(c->to_parent[1], STDOUT_FILENO) >= 0);
+	execl(EXAMPLE, EXAMPLE, group, NULL);
+	child_check(false);
+}
+
+static void the_example_does_what_it_says(void **state)
+{
+	char out[4096] = "", *line;
+	struct child_case c;
+	unsigned int lines = 0;
+
+	if (iommu_kind() == IOMMU_SMMU)
+		skip();	/* not built there */
+	child_case_init(&c, *state);
+	in_child(exec_example, &c);
+	assert_true(read(c.to_parent[0], out, sizeof(out) - 1) > 0);
+	for (line = strtok(out, "\n"); line; line = strtok(NULL, "\n"), lines++)
+		print_message("%s\n", line);
+	assert_int_equal(lines, 16);
+	assert_nothing_held(c.f);
+	child_case_end(&c);
+}
+
 /* ---- Races ---- */
 
 #define RACE_US		2000000
@@ -975,6 +1010,7 @@ int main(int argc, char **argv)
 		TEST_V2(exec_leaves_what_is_mapped),
 		TEST_V2(a_mapping_can_be_handed_over),
 		TEST_V2(dirty_tracking_is_the_same),
+		TEST_CLOSED(the_example_does_what_it_says),
 		TEST_V2(everything_at_once),
 		TEST_CLOSED(killed_at_any_time),
 	};
