@@ -805,8 +805,6 @@ static void the_example_does_what_it_says(void **state)
 	struct child_case c;
 	unsigned int lines = 0;
 
-	if (iommu_kind() == IOMMU_SMMU)
-		skip();	/* not built there */
 	child_case_init(&c, *state);
 	in_child(exec_example, &c);
 	assert_true(read(c.to_parent[0], out, sizeof(out) - 1) > 0);
