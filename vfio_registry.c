@@ -148,13 +148,16 @@ static struct vfio_registry *registry_get(struct vfio_type1_container *container
 	INIT_LIST_HEAD(&registry->containers);
 	mmgrab(current->mm);
 	registry->mm = current->mm;
+	mutex_init(&registry->siblings);
 	mutex_init(&registry->mutex);
 	init_rwsem(&registry->lock);
 	registry->regions = RB_ROOT;
 	INIT_WORK(&registry->orphaned, registry_orphaned);
 	list_add(&registry->next, &registries);
 found:
+	mutex_lock(&registry->siblings);
 	list_add_tail(&container->sibling, &registry->containers);
+	mutex_unlock(&registry->siblings);
 unlock:
 	mutex_unlock(&registries_lock);
 	return registry;
@@ -174,7 +177,9 @@ static void registry_put(struct vfio_registry *registry, struct vfio_type1_conta
 	bool last;
 
 	mutex_lock(&registries_lock);
+	mutex_lock(&registry->siblings);
 	list_del(&container->sibling);
+	mutex_unlock(&registry->siblings);
 	last = list_empty(&registry->containers);
 	if (last)
 		list_del(&registry->next);
@@ -390,21 +395,21 @@ static bool container_find_user(struct vfio_type1_container *container,
 
 /* Tell which mapping keeps a region from being unregistered. */
 static void registry_refuse_busy(struct vfio_type1_container *container,
-				 const struct vfio_registry *registry,
+				 struct vfio_registry *registry,
 				 const struct vfio_region *region)
 {
 	struct vfio_iova_span user = {};
 	struct vfio_type1_container *other;
 	const char *where = "a container that is being closed";
 
-	mutex_lock(&registries_lock);
+	mutex_lock(&registry->siblings);
 	list_for_each_entry(other, &registry->containers, sibling) {
 		if (container_find_user(other, region, &user)) {
 			where = other == container ? "this container" : "another container";
 			break;
 		}
 	}
-	mutex_unlock(&registries_lock);
+	mutex_unlock(&registry->siblings);
 	vfio_refuse(container, VFIO_REFUSE_REGISTRY,
 		    "UNREGISTER_MEMORY vaddr 0x%lx size 0x%lx: %u mappings use it, one of them 0x%llx-0x%llx of %s",
 		    region->vaddr, region->npages << PAGE_SHIFT,

@@ -31,7 +31,9 @@
  *  registry->mutex
  *	which regions a registry has; held while one is pinned.
  *  registries_lock (mutex, in vfio_registry.c)
- *	the set of registries, and the containers of each.
+ *	the set of registries.
+ *  registry->siblings (mutex)
+ *	the containers of a process, and that none of them goes.
  *  registry->lock (rw_semaphore)
  *	the tree of regions; written for as long as it takes to change the tree.
  *	read: MAP, which takes a reference to a region.
@@ -532,7 +534,8 @@ void vfio_refuse(struct vfio_type1_container *container, enum vfio_refusal reaso
  * struct vfio_registry - the memory that a process has registered
  * @users: containers, and calls under way
  * @next: in the list of all registries; registries_lock
- * @containers: vfio_type1_container.sibling; registries_lock
+ * @siblings: see the top of this file
+ * @containers: vfio_type1_container.sibling; changes take registries_lock and @siblings
  * @mm: the process's memory, grabbed
  * @mutex: see the top of this file
  * @closed: the last container is gone; @mutex
@@ -546,6 +549,7 @@ void vfio_refuse(struct vfio_type1_container *container, enum vfio_refusal reaso
 struct vfio_registry {
 	struct kref users;
 	struct list_head next;
+	struct mutex siblings; /* containers */
 	struct list_head containers;
 	struct mm_struct *mm;
 	struct mutex mutex; /* which regions there are */
