@@ -436,9 +436,10 @@ static int bad_test_setup(void **state)
 	module_param_write("dma_entry_limit", limit);
 	t->mapped = mem_pages(4);
 	assert_ok(vu_map_rw(t->f->container, t->mapped, MAPPED, MAPPED_SIZE));
-	t->memory = t->c->memory == MAPPED_ALREADY ? t->mapped : memory_make(t->c->memory);
 	t->two_pages = mem_pages(2);
 	assert_int_equal(mprotect(t->two_pages + PAGE, PAGE, PROT_NONE), 0);
+	/* Last: what is mapped after it may fill its holes. */
+	t->memory = t->c->memory == MAPPED_ALREADY ? t->mapped : memory_make(t->c->memory);
 	*state = t;
 	return 0;
 }
