@@ -46,8 +46,7 @@ struct vfio_type1_container *vfio_container_create(bool v2, bool nesting)
 	container->table_last = TABLE_LAST_MIN;
 	container->entry_limit = READ_ONCE(vfio_type1_params.dma_entry_limit);
 	vfio_dma_tree_init(&container->tree, container->entry_limit);
-	ratelimit_state_init(&container->refusals, DEFAULT_RATELIMIT_INTERVAL,
-			     DEFAULT_RATELIMIT_BURST);
+	vfio_refuse_init(container);
 	container->v2 = v2;
 	container->nesting = nesting;
 	return container;
@@ -186,6 +185,10 @@ int vfio_container_lock_reach(struct vfio_type1_container *container, u64 last)
 		down_write(&container->lock);
 		if (last > container->table_last)
 			ret = container_grow_tables(container, last);
+		if (ret)
+			vfio_refuse(container, VFIO_REFUSE_IOMMU,
+				    "MAP_DMA up to iova 0x%llx: the IOMMU's page table does not reach it: error %d",
+				    last, ret);
 		downgrade_write(&container->lock);
 	}
 	if (container->closed)
@@ -224,29 +227,164 @@ static void resv_free(struct list_head *regions)
 	INIT_LIST_HEAD(regions);
 }
 
-/* Take one domain's aperture and its groups' reserved regions out of @iova. */
-static int iova_apply_domain(struct vfio_iova_set *iova, const struct vfio_domain *domain)
-{
-	const struct iommu_domain_geometry *geometry = &domain->domain->geometry;
-	struct iommu_resv_region *region;
-	struct vfio_group_entry *entry;
-	LIST_HEAD(regions);
-	int ret = 0;
+/* What people call each kind of cut. */
+const char *const vfio_cut_names[] = {
+	[VFIO_CUT_APERTURE] = "outside the aperture",
+	[VFIO_CUT_DIRECT] = "direct region",
+	[VFIO_CUT_RESERVED] = "reserved region",
+	[VFIO_CUT_MSI] = "MSI window",
+	[VFIO_CUT_SW_MSI] = "software MSI window",
+};
 
-	vfio_iova_narrow(iova, geometry->aperture_start, geometry->aperture_end);
-	list_for_each_entry(entry, &domain->groups, next) {
-		ret = iommu_get_group_resv_regions(entry->group, &regions);
-		if (ret)
-			break;
-	}
-	list_for_each_entry(region, &regions, list) {
+/* Tell @fn of a reserved region, if it is one that nothing may be mapped in. */
+static int cut_tell_region(const struct iommu_resv_region *region, int group,
+			   vfio_cut_fn_t fn, void *data)
+{
+	struct vfio_iova_cut cut = {
+		.range = { region->start, region->start + region->length - 1 },
+		.nr = group,
+	};
+
+	switch (region->type) {
+	case IOMMU_RESV_DIRECT_RELAXABLE:
 		/* Firmware used these before the driver took over; they may be remapped. */
-		if (ret || region->type == IOMMU_RESV_DIRECT_RELAXABLE || !region->length)
-			continue;
-		ret = vfio_iova_exclude(iova, region->start, region->start + region->length - 1);
+		return 0;
+	case IOMMU_RESV_DIRECT:
+		cut.kind = VFIO_CUT_DIRECT;
+		break;
+	case IOMMU_RESV_MSI:
+		cut.kind = VFIO_CUT_MSI;
+		break;
+	case IOMMU_RESV_SW_MSI:
+		cut.kind = VFIO_CUT_SW_MSI;
+		break;
+	default:
+		cut.kind = VFIO_CUT_RESERVED;
 	}
+	return region->length ? fn(&cut, data) : 0;
+}
+
+/* Tell @fn what one group cuts. */
+static int group_walk_cuts(struct iommu_group *group, vfio_cut_fn_t fn, void *data)
+{
+	struct iommu_resv_region *region;
+	LIST_HEAD(regions);
+	int ret = iommu_get_group_resv_regions(group, &regions);
+
+	list_for_each_entry(region, &regions, list)
+		ret = ret ?: cut_tell_region(region, iommu_group_id(group), fn, data);
 	resv_free(&regions);
 	return ret;
+}
+
+/* Tell @fn what domain number @nr and its groups cut. */
+static int domain_walk_cuts(const struct vfio_domain *domain, int nr, vfio_cut_fn_t fn,
+			    void *data)
+{
+	const struct iommu_domain_geometry *geometry = &domain->domain->geometry;
+	struct vfio_iova_cut cut = { .kind = VFIO_CUT_APERTURE, .nr = nr };
+	struct vfio_group_entry *entry;
+	int ret = 0;
+
+	if (geometry->aperture_start) {
+		cut.range = (struct vfio_iova_span) { 0, geometry->aperture_start - 1 };
+		ret = fn(&cut, data);
+	}
+	if (geometry->aperture_end < U64_MAX) {
+		cut.range = (struct vfio_iova_span) { geometry->aperture_end + 1, U64_MAX };
+		ret = ret ?: fn(&cut, data);
+	}
+	list_for_each_entry(entry, &domain->groups, next)
+		ret = ret ?: group_walk_cuts(entry->group, fn, data);
+	return ret;
+}
+
+/* The same for all domains, and for @extra, if not NULL, which is not in the list yet. */
+static int container_walk_cuts(struct vfio_type1_container *container,
+			       const struct vfio_domain *extra, vfio_cut_fn_t fn, void *data)
+{
+	struct vfio_domain *domain;
+	int nr = 0, ret = 0;
+
+	list_for_each_entry(domain, &container->domains, next)
+		ret = ret ?: domain_walk_cuts(domain, nr++, fn, data);
+	if (extra)
+		ret = ret ?: domain_walk_cuts(extra, nr, fn, data);
+	return ret;
+}
+
+/**
+ * vfio_container_walk_cuts() - what makes IOVA invalid, piece by piece
+ * @container: the container
+ * @fn: called for each piece, in no order, and possibly for overlapping ones; by
+ *	returning other than 0 it ends the walk
+ * @data: for @fn
+ *
+ * What is valid is all IOVA without these pieces.
+ *
+ * Context: may sleep; container->lock held.
+ * Return: 0; -ENOMEM; whatever @fn returned.
+ */
+int vfio_container_walk_cuts(struct vfio_type1_container *container, vfio_cut_fn_t fn,
+			     void *data)
+{
+	return container_walk_cuts(container, NULL, fn, data);
+}
+
+/* The lowest piece so far that a range touches. */
+struct cut_search {
+	struct vfio_iova_span range;
+	struct vfio_iova_cut lowest;
+	bool found;
+};
+
+static int cut_compare(const struct vfio_iova_cut *cut, void *data)
+{
+	struct cut_search *search = data;
+
+	if (cut->range.first > search->range.last || cut->range.last < search->range.first ||
+	    (search->found && cut->range.first >= search->lowest.range.first))
+		return 0;
+	search->lowest = *cut;
+	search->found = true;
+	return 0;
+}
+
+/* Describe the lowest piece that makes a range invalid; for @extra see above. */
+static void cut_describe(struct vfio_type1_container *container, const struct vfio_domain *extra,
+			 u64 first, u64 last, struct vfio_cut_text *text)
+{
+	struct cut_search search = { .range = { first, last } };
+	const struct vfio_iova_cut *cut = &search.lowest;
+
+	container_walk_cuts(container, extra, cut_compare, &search);
+	if (search.found)
+		snprintf(text->s, sizeof(text->s), "%s of %s %d: 0x%llx-0x%llx",
+			 vfio_cut_names[cut->kind],
+			 cut->kind == VFIO_CUT_APERTURE ? "domain" : "group", cut->nr,
+			 cut->range.first, cut->range.last);
+	else
+		strscpy(text->s, "unknown, memory is short", sizeof(text->s));
+}
+
+/**
+ * vfio_container_describe_cut() - say what makes a range invalid
+ * @container: the container
+ * @first: first byte of the range
+ * @last: last byte of the range
+ * @text: set to what it is, whose, and where
+ *
+ * Context: may sleep; container->lock held.
+ */
+void vfio_container_describe_cut(struct vfio_type1_container *container, u64 first, u64 last,
+				 struct vfio_cut_text *text)
+{
+	cut_describe(container, NULL, first, last, text);
+}
+
+static int iova_take_out(const struct vfio_iova_cut *cut, void *data)
+{
+	return vfio_iova_exclude(data, cut->range.first, cut->range.last);
 }
 
 /*
@@ -256,14 +394,8 @@ static int iova_apply_domain(struct vfio_iova_set *iova, const struct vfio_domai
 static int container_build_iova(struct vfio_type1_container *container, struct vfio_iova_set *iova,
 				const struct vfio_domain *extra)
 {
-	struct vfio_domain *domain;
-	int ret = vfio_iova_reset(iova, 0, U64_MAX);
-
-	list_for_each_entry(domain, &container->domains, next)
-		ret = ret ?: iova_apply_domain(iova, domain);
-	if (extra)
-		ret = ret ?: iova_apply_domain(iova, extra);
-	return ret;
+	return vfio_iova_reset(iova, 0, U64_MAX) ?:
+	       container_walk_cuts(container, extra, iova_take_out, iova);
 }
 
 static void container_set_iova(struct vfio_type1_container *container, struct vfio_iova_set *iova)
@@ -363,8 +495,8 @@ static int group_check_msi(struct vfio_type1_container *container, struct iommu_
 	if (iommu_group_has_isolated_msi(group) ||
 	    READ_ONCE(vfio_type1_params.allow_unsafe_interrupts))
 		return 0;
-	vfio_refuse(container,
-		    "attach of group %d: no interrupt remapping, so a device could inject interrupts; module parameter allow_unsafe_interrupts permits it",
+	vfio_refuse(container, VFIO_REFUSE_MSI,
+		    "attach of group %d: no interrupt remapping, so a device could inject interrupts; module parameter allow_unsafe_interrupts=1 permits it",
 		    iommu_group_id(group));
 	return -EPERM;
 }
@@ -445,8 +577,12 @@ static int replay_copy(struct vfio_type1_container *container, struct vfio_domai
 		ret = iommu_map(to->domain, iova, PFN_PHYS(vfio_run_pfn(run)),
 				vfio_run_npages(run) << PAGE_SHIFT, dma->prot | IOMMU_CACHE,
 				GFP_KERNEL_ACCOUNT);
-		if (ret)
+		if (ret) {
+			vfio_refuse(container, VFIO_REFUSE_IOMMU,
+				    "attach: the IOMMU refused the mapping 0x%llx-0x%llx at iova 0x%llx: error %d",
+				    (u64)dma->iova, (u64)dma->last, iova, ret);
 			return ret;
+		}
 		cond_resched();
 	}
 	return 0;
@@ -483,6 +619,25 @@ static int container_add_domain(struct vfio_type1_container *container, struct v
 	return ret;
 }
 
+/* Tell why a group cannot be attached whose IOVA is not enough for mapping @dma, or any. */
+static void attach_refuse_iova(struct vfio_type1_container *container,
+			       const struct vfio_domain *domain, int group,
+			       const struct vfio_dma *dma)
+{
+	struct vfio_cut_text cut;
+
+	if (!dma) {
+		vfio_refuse(container, VFIO_REFUSE_ATTACH,
+			    "attach of group %d: its aperture and reserved regions, and those of other groups, leave no valid IOVA",
+			    group);
+		return;
+	}
+	cut_describe(container, domain, dma->iova, dma->last, &cut);
+	vfio_refuse(container, VFIO_REFUSE_ATTACH,
+		    "attach of group %d: no valid IOVA for the mapping 0x%llx-0x%llx (%s); unmap it first",
+		    group, (u64)dma->iova, (u64)dma->last, cut.s);
+}
+
 /* May this group be attached at all, now? */
 static int group_check_attach(struct vfio_type1_container *container, struct iommu_group *group)
 {
@@ -490,14 +645,14 @@ static int group_check_attach(struct vfio_type1_container *container, struct iom
 
 	/* Memory may have to be pinned, whose address is not known. */
 	if (container->tree.vaddr_invalid) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_ATTACH,
 			    "attach of group %d: %u mappings wait for a new address (VFIO_DMA_MAP_FLAG_VADDR)",
 			    iommu_group_id(group), container->tree.vaddr_invalid);
 		return -EBUSY;
 	}
 	if (vfio_container_find_group(container, group, &domain)) {
-		vfio_refuse(container, "attach of group %d: it is attached already",
-			    iommu_group_id(group));
+		vfio_refuse(container, VFIO_REFUSE_ATTACH,
+			    "attach of group %d: it is attached already", iommu_group_id(group));
 		return -EINVAL;
 	}
 	return 0;
@@ -585,11 +740,14 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 	domain = domain_create(container, group);
 	if (IS_ERR(domain)) {
 		ret = PTR_ERR(domain);
+		vfio_refuse(container, VFIO_REFUSE_ATTACH,
+			    "attach of group %d: the IOMMU gives no domain for it: error %d",
+			    iommu_group_id(group), ret);
 		goto unlock;
 	}
 	ret = iommu_attach_group(domain->domain, group);
 	if (ret)
-		goto free;
+		goto refused;
 	list_add(&entry->next, &domain->groups);
 
 	ret = container_build_iova(container, &iova, domain);
@@ -598,10 +756,7 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 	ret = -EINVAL;
 	dma = container_iova_conflict(container, &iova);
 	if (!iova.nr || dma) {
-		vfio_refuse(container,
-			    "attach of group %d: its aperture and reserved regions leave no room%s, which would hold 0x%llx-0x%llx",
-			    iommu_group_id(group), dma ? " for a mapping" : "",
-			    dma ? (u64)dma->iova : 0, dma ? (u64)dma->last : 0);
+		attach_refuse_iova(container, domain, iommu_group_id(group), dma);
 		goto detach;
 	}
 
@@ -618,13 +773,13 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 
 	ret = domain_try_join(container, domain, entry);
 	if (ret < 0)
-		goto free;
+		goto refused;
 	if (ret) {
 		domain_free(domain);
 	} else {
 		ret = -EINVAL;
 		if (!container_common_pgsizes(container, domain)) {
-			vfio_refuse(container,
+			vfio_refuse(container, VFIO_REFUSE_ATTACH,
 				    "attach of group %d: its page sizes 0x%lx have none in common with 0x%lx",
 				    iommu_group_id(group), domain->domain->pgsize_bitmap,
 				    container->pgsize_bitmap);
@@ -632,8 +787,12 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 		}
 		vfio_fgsp_probe(domain, &iova);
 		ret = domain_prepare_msi(domain, group) ?: container_add_domain(container, domain);
-		if (ret)
+		if (ret) {
+			vfio_refuse(container, VFIO_REFUSE_ATTACH,
+				    "attach of group %d: its MSI window or the mappings could not be put into its domain: error %d",
+				    iommu_group_id(group), ret);
 			goto detach;
+		}
 		container->pgsize_bitmap = container_common_pgsizes(container, NULL);
 	}
 	container_set_iova(container, &iova);
@@ -641,6 +800,11 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 	up_write(&container->lock);
 	return 0;
 
+refused:
+	vfio_refuse(container, VFIO_REFUSE_ATTACH,
+		    "attach of group %d: the IOMMU refused it: error %d", iommu_group_id(group),
+		    ret);
+	goto free;
 detach:
 	iommu_detach_group(domain->domain, group);
 free:

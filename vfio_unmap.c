@@ -503,19 +503,25 @@ int vfio_unmap_check(struct vfio_type1_container *container, u64 iova, u64 size,
 	unsigned long pgsize = vfio_container_pgsize(container);
 
 	if (all && (iova || size)) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_SIZE,
 			    "UNMAP_DMA iova 0x%llx size 0x%llx: with VFIO_DMA_UNMAP_FLAG_ALL both must be zero",
 			    iova, size);
 		return -EINVAL;
 	}
-	if (!all && (!size || (iova | size) & (pgsize - 1))) {
-		vfio_refuse(container,
-			    "UNMAP_DMA iova 0x%llx size 0x%llx: not multiples of the IOMMU's smallest page, 0x%lx, or zero size",
+	if (!all && !size) {
+		vfio_refuse(container, VFIO_REFUSE_SIZE,
+			    "UNMAP_DMA iova 0x%llx: zero size, without VFIO_DMA_UNMAP_FLAG_ALL",
+			    iova);
+		return -EINVAL;
+	}
+	if ((iova | size) & (pgsize - 1)) {
+		vfio_refuse(container, VFIO_REFUSE_ALIGN,
+			    "UNMAP_DMA iova 0x%llx size 0x%llx: not all aligned to the IOMMU's smallest page, 0x%lx",
 			    iova, size, pgsize);
 		return -EINVAL;
 	}
 	if (!all && iova + size - 1 < iova) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_SIZE,
 			    "UNMAP_DMA iova 0x%llx size 0x%llx: wraps around the end of the address space",
 			    iova, size);
 		return -EOVERFLOW;
@@ -532,7 +538,7 @@ static int unmap_check_dirty(struct vfio_type1_container *container,
 	if (!dirty || (container->dirty_tracking && dirty->pgsize == pgsize &&
 		       pgsize == 1UL << container->dirty_shift))
 		return 0;
-	vfio_refuse(container,
+	vfio_refuse(container, VFIO_REFUSE_DIRTY,
 		    "UNMAP_DMA: no dirty bitmap for pages of 0x%llx bytes: tracking is %s, the smallest page 0x%lx",
 		    dirty->pgsize, container->dirty_tracking ? "on" : "off", pgsize);
 	return -EINVAL;
@@ -565,6 +571,27 @@ static int unmap_prepare(struct vfio_type1_container *container, struct vfio_unm
 	}
 	vfio_dma_tree_wake(tree);
 	return ret;
+}
+
+/* Tell of an UNMAP on v1 that found nothing to remove: no error, but seldom meant so. */
+static void unmap_refuse_nothing(struct vfio_type1_container *container, u64 iova, u64 size)
+{
+	struct vfio_iova_span inside = {};
+	struct vfio_dma *dma;
+
+	spin_lock(&container->tree.lock);
+	dma = vfio_dma_tree_first(&container->tree, iova, iova);
+	if (dma)
+		inside = (struct vfio_iova_span) { dma->iova, dma->last };
+	spin_unlock(&container->tree.lock);
+	if (inside.last)
+		vfio_refuse(container, VFIO_REFUSE_V1_NONE,
+			    "UNMAP_DMA iova 0x%llx size 0x%llx: removed nothing: it starts inside the mapping 0x%llx-0x%llx",
+			    iova, size, inside.first, inside.last);
+	else
+		vfio_refuse(container, VFIO_REFUSE_V1_NONE,
+			    "UNMAP_DMA iova 0x%llx size 0x%llx: removed nothing: nothing is mapped there",
+			    iova, size);
 }
 
 /* Drop container->lock until the tree has changed. */
@@ -622,7 +649,7 @@ int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, b
 		spin_unlock(&container->tree.lock);
 		switch (next) {
 		case UNMAP_CUT:
-			vfio_refuse(container,
+			vfio_refuse(container, VFIO_REFUSE_BISECT,
 				    "UNMAP_DMA iova 0x%llx size 0x%llx: cuts the mapping 0x%llx-0x%llx in two",
 				    iova, size, cut.first, cut.last);
 			ret = -EINVAL;
@@ -634,6 +661,8 @@ int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, b
 			ret = unmap_prepare(container, &u);
 			if (!list_empty(&u.claimed))
 				*unmapped += unmap_claimed(container, &u.claimed);
+			else if (u.v1 && !u.begun && !all && !ret)
+				unmap_refuse_nothing(container, iova, size);
 			INIT_LIST_HEAD(&u.claimed);
 		}
 	}

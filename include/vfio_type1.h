@@ -53,6 +53,7 @@
 #ifndef _VFIO_TYPE1_H
 #define _VFIO_TYPE1_H
 
+#include <linux/atomic.h>
 #include <linux/iommu.h>
 #include <linux/kref.h>
 #include <linux/list.h>
@@ -251,7 +252,6 @@ struct vfio_iova_set {
 void vfio_iova_init(struct vfio_iova_set *set);
 void vfio_iova_destroy(struct vfio_iova_set *set);
 int vfio_iova_reset(struct vfio_iova_set *set, u64 first, u64 last);
-void vfio_iova_narrow(struct vfio_iova_set *set, u64 first, u64 last);
 int vfio_iova_exclude(struct vfio_iova_set *set, u64 first, u64 last);
 bool vfio_iova_contains(const struct vfio_iova_set *set, u64 first, u64 last);
 const struct vfio_iova_span *vfio_iova_nearest(const struct vfio_iova_set *set, u64 iova);
@@ -365,6 +365,8 @@ int vfio_owner_init(struct vfio_owner *owner);
 void vfio_owner_put(struct vfio_owner *owner);
 int vfio_account_charge(const struct vfio_owner *owner, unsigned long npages);
 void vfio_account_refund(const struct vfio_owner *owner, unsigned long npages);
+void vfio_account_refuse(struct vfio_type1_container *container, const struct vfio_owner *owner,
+			 const char *request, u64 iova, unsigned long npages);
 
 /* ---- pages (vfio_pin.c) ---- */
 
@@ -397,6 +399,7 @@ struct vfio_pin_batch {
 bool vfio_pfn_is_reserved(unsigned long pfn);
 int vfio_pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned long vaddr,
 		  unsigned long npages, int prot);
+const char *vfio_pin_why_not(struct mm_struct *mm, unsigned long vaddr, int prot, int error);
 unsigned long vfio_pin_cut(struct vfio_pin_batch *batch, struct vfio_run *runs, unsigned int *nr,
 			   unsigned int capacity, unsigned long max, int prot);
 void vfio_pin_drop(struct vfio_pin_batch *batch, int prot);
@@ -412,6 +415,37 @@ static inline u64 vfio_run_flags(int prot)
 {
 	return prot & IOMMU_WRITE ? VFIO_RUN_WRITE : 0;
 }
+
+/* ---- refusals (vfio_refuse.c) ---- */
+
+/* Why a request is refused; Documentation/messages.rst has the messages of each. */
+enum vfio_refusal {
+	VFIO_REFUSE_ARGSZ,	/* argsz too small */
+	VFIO_REFUSE_FLAGS,	/* unknown or contradicting flags */
+	VFIO_REFUSE_SIZE,	/* zero size, wrap around, ALL with a range */
+	VFIO_REFUSE_ALIGN,	/* not aligned to the smallest page */
+	VFIO_REFUSE_RANGE,	/* not within a valid IOVA range */
+	VFIO_REFUSE_OVERLAP,	/* a mapping is there */
+	VFIO_REFUSE_ENTRIES,	/* dma_entry_limit */
+	VFIO_REFUSE_MEMLOCK,	/* RLIMIT_MEMLOCK */
+	VFIO_REFUSE_PIN,	/* memory could not be pinned */
+	VFIO_REFUSE_IOMMU,	/* the IOMMU driver refused */
+	VFIO_REFUSE_BISECT,	/* cuts a mapping in two */
+	VFIO_REFUSE_V1_NONE,	/* a v1 UNMAP that removed nothing; no error, size is 0 */
+	VFIO_REFUSE_DIRTY,	/* dirty tracking is off, a bad bitmap, too many pages */
+	VFIO_REFUSE_VADDR,	/* the rules of VFIO_UPDATE_VADDR */
+	VFIO_REFUSE_IOCTL,	/* unknown, or not for this type of container */
+	VFIO_REFUSE_ATTACH,	/* a group that cannot be attached, or not now */
+	VFIO_REFUSE_MSI,	/* a group without MSI isolation */
+	VFIO_REFUSE_NR
+};
+
+extern const char *const vfio_refusal_names[VFIO_REFUSE_NR];
+
+void vfio_refuse_init(struct vfio_type1_container *container);
+__printf(3, 4) __cold
+void vfio_refuse(struct vfio_type1_container *container, enum vfio_refusal reason,
+		 const char *fmt, ...);
 
 /* ---- containers (vfio_container.c) ---- */
 
@@ -443,6 +477,37 @@ struct vfio_domain {
 	struct iommu_domain *domain;
 	bool fgsp;
 	bool coherent;
+};
+
+/* Why IOVA is not valid. */
+enum vfio_cut_kind {
+	VFIO_CUT_APERTURE,	/* a domain cannot translate it */
+	VFIO_CUT_DIRECT,	/* firmware uses it through the IOMMU */
+	VFIO_CUT_RESERVED,	/* the IOMMU or the platform does not translate it */
+	VFIO_CUT_MSI,		/* writing there is an interrupt */
+	VFIO_CUT_SW_MSI,	/* the kernel maps the MSI doorbell there */
+};
+
+extern const char *const vfio_cut_names[];
+
+/**
+ * struct vfio_iova_cut - a piece of IOVA that is not valid
+ * @range: the piece
+ * @kind: why
+ * @nr: VFIO_CUT_APERTURE: number of the domain, the primary is 0; else of the
+ *	IOMMU group
+ */
+struct vfio_iova_cut {
+	struct vfio_iova_span range;
+	enum vfio_cut_kind kind;
+	int nr;
+};
+
+typedef int (*vfio_cut_fn_t)(const struct vfio_iova_cut *cut, void *data);
+
+/* A piece in words. */
+struct vfio_cut_text {
+	char s[96];
 };
 
 /**
@@ -511,7 +576,8 @@ static inline void vfio_spares_keep(struct vfio_spares *spares, void *spare)
  * @entry_limit: how many mappings @tree was made for, constant
  * @map_scratch: struct vfio_map_scratch that no MAP uses now
  * @window_runs: arrays of VFIO_WINDOW_RUNS runs that no UNMAP uses now
- * @refusals: limits the rate of messages
+ * @refused: how often each enum vfio_refusal was given
+ * @refuse_limit: limits the rate of messages, per enum vfio_refusal
  * @v2: VFIO_TYPE1v2_IOMMU semantics, constant
  * @nesting: VFIO_TYPE1_NESTING_IOMMU, constant
  */
@@ -534,22 +600,11 @@ struct vfio_type1_container {
 	unsigned int entry_limit;
 	struct vfio_spares map_scratch;
 	struct vfio_spares window_runs;
-	struct ratelimit_state refusals;
+	atomic_long_t refused[VFIO_REFUSE_NR];
+	struct ratelimit_state refuse_limit[VFIO_REFUSE_NR];
 	bool v2;
 	bool nesting;
 };
-
-/*
- * vfio_refuse() - tell, at a limited rate, why a request was refused
- *
- * One line per refusal: who asked, for what, and which check failed.
- */
-#define vfio_refuse(container, fmt, ...)						\
-do {											\
-	if (__ratelimit(&(container)->refusals))					\
-		pr_notice("%s[%d]: " fmt "\n", current->comm, task_pid_nr(current),	\
-			  ##__VA_ARGS__);						\
-} while (0)
 
 struct vfio_type1_container *vfio_container_create(bool v2, bool nesting);
 void vfio_container_destroy(struct vfio_type1_container *container);
@@ -560,6 +615,10 @@ int vfio_container_attach_emulated(struct vfio_type1_container *container,
 void vfio_container_detach(struct vfio_type1_container *container, struct iommu_group *group);
 bool vfio_container_coherent(struct vfio_type1_container *container);
 int vfio_container_lock_reach(struct vfio_type1_container *container, u64 last);
+int vfio_container_walk_cuts(struct vfio_type1_container *container, vfio_cut_fn_t fn,
+			     void *data);
+void vfio_container_describe_cut(struct vfio_type1_container *container, u64 first, u64 last,
+				 struct vfio_cut_text *text);
 
 struct vfio_group_entry *vfio_container_find_group(struct vfio_type1_container *container,
 						   struct iommu_group *group,
