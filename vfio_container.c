@@ -49,6 +49,10 @@ struct vfio_type1_container *vfio_container_create(bool v2, bool nesting)
 	vfio_refuse_init(container);
 	container->v2 = v2;
 	container->nesting = nesting;
+	if (vfio_debugfs_add(container)) {
+		kfree(container);
+		return ERR_PTR(-ENOMEM);
+	}
 	return container;
 }
 
@@ -69,6 +73,7 @@ static void container_free(struct kref *users)
 	while ((spare = vfio_spares_take(&container->window_runs)))
 		kvfree(spare);
 	vfio_iova_destroy(&container->iova);
+	free_percpu(container->counters);
 	kfree(container);
 }
 
@@ -92,6 +97,7 @@ void vfio_container_destroy(struct vfio_type1_container *container)
 	struct vfio_group_entry *entry, *next_entry;
 	struct vfio_domain *domain, *next;
 
+	vfio_debugfs_remove(container);
 	down_write(&container->lock);
 	container->closed = true;
 	vfio_unmap_all(container);
@@ -148,10 +154,12 @@ static int container_grow_tables(struct vfio_type1_container *container, u64 las
 	    !(container->pgsize_bitmap & PAGE_SIZE))
 		return 0;
 	list_for_each_entry(domain, &container->domains, next) {
+		vfio_count(container, VFIO_COUNT_IOMMU_MAPS, 1);
 		ret = iommu_map(domain->domain, iova, page_to_phys(ZERO_PAGE(0)), PAGE_SIZE,
 				IOMMU_READ | IOMMU_CACHE, GFP_KERNEL_ACCOUNT);
 		if (ret)
 			return ret;
+		vfio_count(container, VFIO_COUNT_IOMMU_UNMAPS, 1);
 		if (iommu_unmap(domain->domain, iova, PAGE_SIZE) != PAGE_SIZE)
 			return -EIO;
 	}
@@ -551,6 +559,7 @@ static int replay_copy(struct vfio_type1_container *container, struct vfio_domai
 			run = vfio_fgsp_chunk(from, iova, dma->mapped - page, dma->prot);
 		if (!vfio_run_npages(run))
 			return -EIO;
+		vfio_count(container, VFIO_COUNT_IOMMU_MAPS, 1);
 		ret = iommu_map(to->domain, iova, PFN_PHYS(vfio_run_pfn(run)),
 				vfio_run_npages(run) << PAGE_SHIFT, dma->prot | IOMMU_CACHE,
 				GFP_KERNEL_ACCOUNT);
@@ -635,8 +644,10 @@ int vfio_container_attach_emulated(struct vfio_type1_container *container,
 
 	down_write(&container->lock);
 	ret = group_check_attach(container, group);
-	if (!ret)
+	if (!ret) {
 		list_add_tail(&entry->next, &container->emulated);
+		vfio_count(container, VFIO_COUNT_ATTACHES, 1);
+	}
 	up_write(&container->lock);
 	if (ret)
 		kfree(entry);
@@ -747,6 +758,7 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 	}
 	container_set_iova(container, &iova);
 	container->dirty_groups++;
+	vfio_count(container, VFIO_COUNT_ATTACHES, 1);
 	up_write(&container->lock);
 	return 0;
 
@@ -816,6 +828,7 @@ void vfio_container_detach(struct vfio_type1_container *container, struct iommu_
 			vfio_dirty_mark_all(container);
 	}
 	kfree(entry);
+	vfio_count(container, VFIO_COUNT_DETACHES, 1);
 unlock:
 	up_write(&container->lock);
 	vfio_iova_destroy(&iova);

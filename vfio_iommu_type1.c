@@ -428,12 +428,19 @@ static const struct vfio_iommu_driver_ops type1_ops = {
 
 static int __init type1_init(void)
 {
-	return vfio_register_iommu_driver(&type1_ops);
+	int ret;
+
+	vfio_debugfs_init();
+	ret = vfio_register_iommu_driver(&type1_ops);
+	if (ret)
+		vfio_debugfs_exit();
+	return ret;
 }
 
 static void __exit type1_exit(void)
 {
 	vfio_unregister_iommu_driver(&type1_ops);
+	vfio_debugfs_exit();
 }
 
 module_init(type1_init);

@@ -213,6 +213,7 @@ static int map_queue_to(struct map_work *work, struct iommu_domain *domain, u64 
 	int prot = work->dma->prot | IOMMU_CACHE;
 	ssize_t mapped;
 
+	vfio_count(work->container, VFIO_COUNT_IOMMU_MAPS, 1);
 	if (work->nr == 1)
 		return iommu_map(domain, iova, PFN_PHYS(vfio_run_pfn(work->runs[0])), size, prot,
 				 GFP_KERNEL_ACCOUNT);
@@ -221,6 +222,7 @@ static int map_queue_to(struct map_work *work, struct iommu_domain *domain, u64 
 		return mapped;
 	if (mapped == size)
 		return 0;
+	vfio_count(work->container, VFIO_COUNT_IOMMU_UNMAPS, 1);
 	iommu_unmap(domain, iova, mapped);
 	return -EIO;
 }
@@ -256,6 +258,7 @@ undo:
 		    "MAP_DMA iova 0x%llx: the IOMMU refused 0x%zx bytes in %u runs: error %d",
 		    iova, size, work->nr, ret);
 	list_for_each_entry_continue_reverse(domain, &work->container->domains, next) {
+		vfio_count(work->container, VFIO_COUNT_IOMMU_UNMAPS, 1);
 		if (iommu_unmap(domain->domain, iova, size) < size) {
 			pr_err_ratelimited("IOMMU kept IOVA 0x%llx size 0x%zx; its pages stay pinned\n",
 					   iova, size);
@@ -280,15 +283,20 @@ static int map_next_batch(struct map_work *work, struct mm_struct *mm, unsigned 
 {
 	struct vfio_dma *dma = work->dma;
 	unsigned long vaddr = dma->vaddr + (page << PAGE_SHIFT);
+	u64 begun;
 	int ret;
 
 	cond_resched();
 	map_charge_settle(work);
+	begun = vfio_clock();
 	ret = vfio_pin_fill(&work->batch, mm, vaddr, vfio_dma_npages(dma) - page, dma->prot);
+	vfio_count(work->container, VFIO_COUNT_PIN_CALLS, 1);
+	vfio_count(work->container, VFIO_COUNT_PIN_NS, vfio_clock_since(begun));
 	if (ret < 0) {
 		map_refuse_pin(work->container, dma, vaddr, ret);
 		return ret;
 	}
+	vfio_count(work->container, VFIO_COUNT_PINNED_PAGES, ret);
 	return map_charge(work, page);
 }
 
@@ -512,6 +520,7 @@ static struct vfio_dma *map_create(u64 iova, u64 vaddr, u64 size, int prot)
 	dma->vaddr_invalid = false;
 	dma->external = RB_ROOT;
 	dma->dirty = NULL;
+	dma->begun = vfio_clock();
 	return dma;
 }
 
@@ -537,6 +546,7 @@ int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u6
 {
 	unsigned long changes;
 	struct vfio_dma *dma;
+	u64 begun;
 	int ret;
 
 	ret = map_check(container, iova, vaddr, size, prot, set_vaddr);
@@ -547,6 +557,7 @@ int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u6
 	dma = map_create(iova, vaddr, size, prot);
 	if (IS_ERR(dma))
 		return PTR_ERR(dma);
+	begun = dma->begun;
 
 	for (;;) {
 		ret = vfio_container_lock_reach(container, dma->last);
@@ -562,7 +573,13 @@ int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u6
 		if (ret)
 			break;
 	}
-	if (ret)
+	/* From here on somebody else may unmap it. */
+	if (ret) {
 		vfio_dma_free(dma);
+	} else {
+		vfio_count(container, VFIO_COUNT_MAPS, 1);
+		vfio_count(container, VFIO_COUNT_MAPPED_PAGES, size >> PAGE_SHIFT);
+	}
+	vfio_count(container, VFIO_COUNT_MAP_NS, vfio_clock_since(begun));
 	return ret;
 }
