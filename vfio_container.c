@@ -193,6 +193,10 @@ int vfio_container_lock_reach(struct vfio_type1_container *container, u64 last)
 		down_write(&container->lock);
 		if (last > container->table_last)
 			ret = container_grow_tables(container, last);
+		if (ret)
+			vfio_refuse(container, VFIO_REFUSE_IOMMU,
+				    "MAP_DMA up to iova 0x%llx: the IOMMU's page table does not reach it: error %d",
+				    last, ret);
 		downgrade_write(&container->lock);
 	}
 	if (container->closed)
@@ -233,7 +237,7 @@ static void resv_free(struct list_head *regions)
 
 /* What people call each kind of cut. */
 const char *const vfio_cut_names[] = {
-	[VFIO_CUT_APERTURE] = "aperture",
+	[VFIO_CUT_APERTURE] = "outside the aperture",
 	[VFIO_CUT_DIRECT] = "direct region",
 	[VFIO_CUT_RESERVED] = "reserved region",
 	[VFIO_CUT_MSI] = "MSI window",
@@ -335,36 +339,55 @@ int vfio_container_for_each_cut(struct vfio_type1_container *container, vfio_cut
 	return container_for_each_cut(container, NULL, fn, data);
 }
 
+/* The lowest piece so far that a range touches. */
 struct cut_search {
-	u64 iova;
-	struct vfio_iova_cut *found;
+	struct vfio_iova_span range;
+	struct vfio_iova_cut lowest;
+	bool found;
 };
 
 static int cut_compare(const struct vfio_iova_cut *cut, void *data)
 {
 	struct cut_search *search = data;
 
-	if (search->iova < cut->range.first || search->iova > cut->range.last)
+	if (cut->range.first > search->range.last || cut->range.last < search->range.first ||
+	    (search->found && cut->range.first >= search->lowest.range.first))
 		return 0;
-	*search->found = *cut;
-	return 1;
+	search->lowest = *cut;
+	search->found = true;
+	return 0;
+}
+
+/* Describe the lowest piece that makes a range invalid; for @extra see above. */
+static void cut_describe(struct vfio_type1_container *container, const struct vfio_domain *extra,
+			 u64 first, u64 last, struct vfio_cut_text *text)
+{
+	struct cut_search search = { .range = { first, last } };
+	const struct vfio_iova_cut *cut = &search.lowest;
+
+	container_for_each_cut(container, extra, cut_compare, &search);
+	if (search.found)
+		snprintf(text->s, sizeof(text->s), "%s of %s %d: 0x%llx-0x%llx",
+			 vfio_cut_names[cut->kind],
+			 cut->kind == VFIO_CUT_APERTURE ? "domain" : "group", cut->nr,
+			 cut->range.first, cut->range.last);
+	else
+		strscpy(text->s, "unknown, memory is short", sizeof(text->s));
 }
 
 /**
- * vfio_container_find_cut() - what makes an address invalid
+ * vfio_container_describe_cut() - say what makes a range invalid
  * @container: the container
- * @iova: the address
- * @cut: set to a piece that holds it
+ * @first: first byte of the range
+ * @last: last byte of the range
+ * @text: set to what it is, whose, and where
  *
  * Context: may sleep; container->lock held.
- * Return: false if there is none, or no memory to find out.
  */
-bool vfio_container_find_cut(struct vfio_type1_container *container, u64 iova,
-			     struct vfio_iova_cut *cut)
+void vfio_container_describe_cut(struct vfio_type1_container *container, u64 first, u64 last,
+				 struct vfio_cut_text *text)
 {
-	struct cut_search search = { iova, cut };
-
-	return vfio_container_for_each_cut(container, cut_compare, &search) == 1;
+	cut_describe(container, NULL, first, last, text);
 }
 
 static int iova_take_out(const struct vfio_iova_cut *cut, void *data)
@@ -481,7 +504,7 @@ static int group_check_msi(struct vfio_type1_container *container, struct iommu_
 	    READ_ONCE(vfio_type1_params.allow_unsafe_interrupts))
 		return 0;
 	vfio_refuse(container, VFIO_REFUSE_MSI,
-		    "attach of group %d: no interrupt remapping, so a device could inject interrupts; module parameter allow_unsafe_interrupts permits it",
+		    "attach of group %d: no interrupt remapping, so a device could inject interrupts; module parameter allow_unsafe_interrupts=1 permits it",
 		    iommu_group_id(group));
 	return -EPERM;
 }
@@ -563,8 +586,12 @@ static int replay_copy(struct vfio_type1_container *container, struct vfio_domai
 		ret = iommu_map(to->domain, iova, PFN_PHYS(vfio_run_pfn(run)),
 				vfio_run_npages(run) << PAGE_SHIFT, dma->prot | IOMMU_CACHE,
 				GFP_KERNEL_ACCOUNT);
-		if (ret)
+		if (ret) {
+			vfio_refuse(container, VFIO_REFUSE_IOMMU,
+				    "attach: the IOMMU refused the mapping 0x%llx-0x%llx at iova 0x%llx: error %d",
+				    (u64)dma->iova, (u64)dma->last, iova, ret);
 			return ret;
+		}
 		cond_resched();
 	}
 	return 0;
@@ -599,6 +626,25 @@ static int container_add_domain(struct vfio_type1_container *container, struct v
 	}
 	container->table_last = TABLE_LAST_MIN;
 	return ret;
+}
+
+/* Tell why a group cannot be attached whose IOVA is not enough for mapping @dma, or any. */
+static void attach_refuse_iova(struct vfio_type1_container *container,
+			       const struct vfio_domain *domain, int group,
+			       const struct vfio_dma *dma)
+{
+	struct vfio_cut_text cut;
+
+	if (!dma) {
+		vfio_refuse(container, VFIO_REFUSE_ATTACH,
+			    "attach of group %d: its aperture and reserved regions, and those of other groups, leave no valid IOVA",
+			    group);
+		return;
+	}
+	cut_describe(container, domain, dma->iova, dma->last, &cut);
+	vfio_refuse(container, VFIO_REFUSE_ATTACH,
+		    "attach of group %d: no valid IOVA for the mapping 0x%llx-0x%llx (%s); unmap it first",
+		    group, (u64)dma->iova, (u64)dma->last, cut.s);
 }
 
 /* May this group be attached at all, now? */
@@ -705,11 +751,14 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 	domain = domain_create(container, group);
 	if (IS_ERR(domain)) {
 		ret = PTR_ERR(domain);
+		vfio_refuse(container, VFIO_REFUSE_ATTACH,
+			    "attach of group %d: the IOMMU gives no domain for it: error %d",
+			    iommu_group_id(group), ret);
 		goto unlock;
 	}
 	ret = iommu_attach_group(domain->domain, group);
 	if (ret)
-		goto free;
+		goto refused;
 	list_add(&entry->next, &domain->groups);
 
 	ret = container_build_iova(container, &iova, domain);
@@ -718,10 +767,7 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 	ret = -EINVAL;
 	dma = container_iova_conflict(container, &iova);
 	if (!iova.nr || dma) {
-		vfio_refuse(container, VFIO_REFUSE_ATTACH,
-			    "attach of group %d: its aperture and reserved regions leave no room%s, which would hold 0x%llx-0x%llx",
-			    iommu_group_id(group), dma ? " for a mapping" : "",
-			    dma ? (u64)dma->iova : 0, dma ? (u64)dma->last : 0);
+		attach_refuse_iova(container, domain, iommu_group_id(group), dma);
 		goto detach;
 	}
 
@@ -738,7 +784,7 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 
 	ret = domain_try_join(container, domain, entry);
 	if (ret < 0)
-		goto free;
+		goto refused;
 	if (ret) {
 		domain_free(domain);
 	} else {
@@ -752,8 +798,12 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 		}
 		vfio_fgsp_probe(domain, &iova);
 		ret = domain_prepare_msi(domain, group) ?: container_add_domain(container, domain);
-		if (ret)
+		if (ret) {
+			vfio_refuse(container, VFIO_REFUSE_ATTACH,
+				    "attach of group %d: its MSI window or the mappings could not be put into its domain: error %d",
+				    iommu_group_id(group), ret);
 			goto detach;
+		}
 		container->pgsize_bitmap = container_common_pgsizes(container, NULL);
 	}
 	container_set_iova(container, &iova);
@@ -762,6 +812,11 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 	up_write(&container->lock);
 	return 0;
 
+refused:
+	vfio_refuse(container, VFIO_REFUSE_ATTACH,
+		    "attach of group %d: the IOMMU refused it: error %d", iommu_group_id(group),
+		    ret);
+	goto free;
 detach:
 	iommu_detach_group(domain->domain, group);
 free:

@@ -234,8 +234,8 @@ static long map_dma(struct vfio_type1_container *container, void __user *arg)
 	}
 	if (map.flags & ~known) {
 		vfio_refuse(container, VFIO_REFUSE_FLAGS,
-			    "MAP_DMA iova 0x%llx: unknown flags 0x%x", map.iova,
-			    map.flags & ~known);
+			    "MAP_DMA iova 0x%llx: flags 0x%x: only 0x%x are known", map.iova,
+			    map.flags, known);
 		return -EINVAL;
 	}
 	return vfio_map_dma(container, map.iova, map.vaddr, map.size,
@@ -262,8 +262,9 @@ static int copy_bitmap(struct vfio_type1_container *container, struct vfio_dirty
 	    npages > VFIO_DIRTY_PAGES_MAX + 1 || bitmap.size < DIRTY_BITMAP_BYTES(npages) ||
 	    !access_ok(bitmap.data, bitmap.size)) {
 		vfio_refuse(container, VFIO_REFUSE_DIRTY,
-			    "dirty bitmap of 0x%llx bytes for 0x%llx bytes of IOVA in pages of 0x%llx: wrong size or address",
-			    bitmap.size, size, bitmap.pgsize);
+			    "dirty bitmap of 0x%llx bytes for 0x%llx bytes of IOVA in pages of 0x%llx: bad address, or a size other than 0x%llx to 0x%llx",
+			    bitmap.size, size, bitmap.pgsize, DIRTY_BITMAP_BYTES(npages),
+			    DIRTY_BITMAP_BYTES(VFIO_DIRTY_PAGES_MAX));
 		return -EINVAL;
 	}
 	request->bitmap = bitmap.data;
@@ -289,8 +290,8 @@ static long unmap_dma(struct vfio_type1_container *container, void __user *arg)
 	if (unmap.flags & ~known ||
 	    (dirty && unmap.flags & ~VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP)) {
 		vfio_refuse(container, VFIO_REFUSE_FLAGS,
-			    "UNMAP_DMA iova 0x%llx: flags 0x%x unknown, or not together",
-			    unmap.iova, unmap.flags);
+			    "UNMAP_DMA iova 0x%llx: flags 0x%x: only 0x%x are known, and GET_DIRTY_BITMAP goes with no other",
+			    unmap.iova, unmap.flags, known);
 		return -EINVAL;
 	}
 	if (dirty)

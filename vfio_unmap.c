@@ -518,9 +518,15 @@ int vfio_unmap_check(struct vfio_type1_container *container, u64 iova, u64 size,
 			    iova, size);
 		return -EINVAL;
 	}
-	if (!all && (!size || (iova | size) & (pgsize - 1))) {
+	if (!all && !size) {
+		vfio_refuse(container, VFIO_REFUSE_SIZE,
+			    "UNMAP_DMA iova 0x%llx: zero size, without VFIO_DMA_UNMAP_FLAG_ALL",
+			    iova);
+		return -EINVAL;
+	}
+	if ((iova | size) & (pgsize - 1)) {
 		vfio_refuse(container, VFIO_REFUSE_ALIGN,
-			    "UNMAP_DMA iova 0x%llx size 0x%llx: not multiples of the IOMMU's smallest page, 0x%lx, or zero size",
+			    "UNMAP_DMA iova 0x%llx size 0x%llx: not all aligned to the IOMMU's smallest page, 0x%lx",
 			    iova, size, pgsize);
 		return -EINVAL;
 	}
@@ -575,6 +581,27 @@ static int unmap_prepare(struct vfio_type1_container *container, struct vfio_unm
 	}
 	vfio_dma_tree_wake(tree);
 	return ret;
+}
+
+/* Tell of an UNMAP on v1 that found nothing to remove: no error, but seldom meant so. */
+static void unmap_refuse_nothing(struct vfio_type1_container *container, u64 iova, u64 size)
+{
+	struct vfio_iova_span inside = {};
+	struct vfio_dma *dma;
+
+	spin_lock(&container->tree.lock);
+	dma = vfio_dma_tree_first(&container->tree, iova, iova);
+	if (dma)
+		inside = (struct vfio_iova_span) { dma->iova, dma->last };
+	spin_unlock(&container->tree.lock);
+	if (inside.last)
+		vfio_refuse(container, VFIO_REFUSE_V1_NONE,
+			    "UNMAP_DMA iova 0x%llx size 0x%llx: removed nothing: it starts inside the mapping 0x%llx-0x%llx",
+			    iova, size, inside.first, inside.last);
+	else
+		vfio_refuse(container, VFIO_REFUSE_V1_NONE,
+			    "UNMAP_DMA iova 0x%llx size 0x%llx: removed nothing: nothing is mapped there",
+			    iova, size);
 }
 
 /* Drop container->lock until the tree has changed. */
@@ -645,6 +672,8 @@ int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, b
 			ret = unmap_prepare(container, &u);
 			if (!list_empty(&u.claimed))
 				*unmapped += unmap_claimed(container, &u.claimed);
+			else if (u.v1 && !u.begun && !all && !ret)
+				unmap_refuse_nothing(container, iova, size);
 			INIT_LIST_HEAD(&u.claimed);
 		}
 	}

@@ -372,6 +372,8 @@ int vfio_owner_init(struct vfio_owner *owner);
 void vfio_owner_put(struct vfio_owner *owner);
 int vfio_account_charge(const struct vfio_owner *owner, unsigned long npages);
 void vfio_account_refund(const struct vfio_owner *owner, unsigned long npages);
+void vfio_account_refuse(struct vfio_type1_container *container, const struct vfio_owner *owner,
+			 const char *request, u64 iova, unsigned long npages);
 
 /* ---- pages (vfio_pin.c) ---- */
 
@@ -404,6 +406,7 @@ struct vfio_pin_batch {
 bool vfio_pfn_is_reserved(unsigned long pfn);
 int vfio_pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned long vaddr,
 		  unsigned long npages, int prot);
+const char *vfio_pin_why_not(struct mm_struct *mm, unsigned long vaddr, int prot, int error);
 unsigned long vfio_pin_cut(struct vfio_pin_batch *batch, struct vfio_run *runs, unsigned int *nr,
 			   unsigned int capacity, unsigned long max, int prot);
 void vfio_pin_drop(struct vfio_pin_batch *batch, int prot);
@@ -562,6 +565,11 @@ struct vfio_iova_cut {
 
 typedef int (*vfio_cut_fn_t)(const struct vfio_iova_cut *cut, void *data);
 
+/* A piece in words. */
+struct vfio_cut_text {
+	char s[96];
+};
+
 /**
  * struct vfio_spares - memory that was allocated once, kept for who needs it next
  * @slots: pieces of one kind from kvmalloc(), as many as threads work at a time;
@@ -695,8 +703,8 @@ bool vfio_container_coherent(struct vfio_type1_container *container);
 int vfio_container_lock_reach(struct vfio_type1_container *container, u64 last);
 int vfio_container_for_each_cut(struct vfio_type1_container *container, vfio_cut_fn_t fn,
 				void *data);
-bool vfio_container_find_cut(struct vfio_type1_container *container, u64 iova,
-			     struct vfio_iova_cut *cut);
+void vfio_container_describe_cut(struct vfio_type1_container *container, u64 first, u64 last,
+				 struct vfio_cut_text *text);
 
 struct vfio_group_entry *vfio_container_find_group(struct vfio_type1_container *container,
 						   struct iommu_group *group,
