@@ -14,12 +14,16 @@
 #include <linux/iommu.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/timekeeping.h>
 #include <uapi/linux/vfio.h>
 
+#include "trace/vfio_trace.h"
 #include "vfio_type1.h"
 
 /* What a page table of the smallest depth in use reaches: three levels. */
 #define TABLE_LAST_MIN	(BIT_ULL(39) - 1)
+
+static atomic_t last_id = ATOMIC_INIT(0);
 
 /**
  * vfio_container_create() - make a container
@@ -49,11 +53,34 @@ struct vfio_type1_container *vfio_container_create(bool v2, bool nesting)
 	vfio_refuse_init(container);
 	container->v2 = v2;
 	container->nesting = nesting;
+	container->id = atomic_inc_return(&last_id);
+	container->opener_pid = current->tgid;
+	get_task_comm(container->opener_comm, current->group_leader);
+	container->opened = vfio_clock();
+	container->opened_ns = ktime_get_ns();
 	if (vfio_debugfs_add(container)) {
 		kfree(container);
 		return ERR_PTR(-ENOMEM);
 	}
 	return container;
+}
+
+/**
+ * vfio_container_ns() - how long is that?
+ * @container: a container, whose age is known in cycles and in nanoseconds
+ * @cycles: from vfio_clock_since()
+ *
+ * Return: nanoseconds; 0 on a machine whose counter stands still.
+ */
+u64 vfio_container_ns(const struct vfio_type1_container *container, u64 cycles)
+{
+	u64 age = vfio_clock_since(container->opened);
+	u64 age_ns = ktime_get_ns() - container->opened_ns;
+	int excess = max(fls64(age_ns) - 32, 0);
+
+	age >>= excess;
+	age_ns >>= excess;
+	return age ? mul_u64_u64_shr(cycles, div64_u64(age_ns << 32, age), 32) : 0;
 }
 
 static void domain_free(struct vfio_domain *domain)
@@ -690,10 +717,8 @@ int vfio_container_attach_emulated(struct vfio_type1_container *container,
 
 	down_write(&container->lock);
 	ret = group_check_attach(container, group);
-	if (!ret) {
+	if (!ret)
 		list_add_tail(&entry->next, &container->emulated);
-		vfio_count(container, VFIO_COUNT_ATTACHES, 1);
-	}
 	up_write(&container->lock);
 	if (ret)
 		kfree(entry);
@@ -797,6 +822,7 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 			goto detach;
 		}
 		vfio_fgsp_probe(domain, &iova);
+		trace_fgsp(container, iommu_group_id(group), domain->fgsp);
 		ret = domain_prepare_msi(domain, group) ?: container_add_domain(container, domain);
 		if (ret) {
 			vfio_refuse(container, VFIO_REFUSE_ATTACH,
@@ -808,7 +834,6 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 	}
 	container_set_iova(container, &iova);
 	container->dirty_groups++;
-	vfio_count(container, VFIO_COUNT_ATTACHES, 1);
 	up_write(&container->lock);
 	return 0;
 
@@ -883,7 +908,6 @@ void vfio_container_detach(struct vfio_type1_container *container, struct iommu_
 			vfio_dirty_mark_all(container);
 	}
 	kfree(entry);
-	vfio_count(container, VFIO_COUNT_DETACHES, 1);
 unlock:
 	up_write(&container->lock);
 	vfio_iova_destroy(&iova);

@@ -20,6 +20,7 @@
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 
+#include "trace/vfio_trace.h"
 #include "vfio_type1.h"
 
 /* Runs mapped at a time. */
@@ -223,6 +224,17 @@ static int map_queue_to(struct map_work *work, struct iommu_domain *domain, u64 
 	return -EIO;
 }
 
+/* For each run of the queue, which may be a page: only if somebody wants to know. */
+static noinline void map_trace_runs(const struct map_work *work, u64 iova)
+{
+	const struct vfio_run *run;
+
+	for (run = work->runs; run < work->runs + work->nr; run++) {
+		trace_run(work->container, iova, vfio_run_pfn(*run), vfio_run_npages(*run));
+		iova += PFN_PHYS(vfio_run_npages(*run));
+	}
+}
+
 /*
  * Map the queue into every domain.  On failure it is in none of them again, or,
  * if a domain would not let go of it, its pins are lost with it.
@@ -243,6 +255,8 @@ static int map_flush(struct map_work *work)
 		if (ret)
 			goto undo;
 	}
+	if (trace_run_enabled())
+		map_trace_runs(work, iova);
 	vfio_runs_append(&work->dma->runs, work->runs, work->nr);
 	work->dma->mapped += work->npages;
 	work->nr = 0;
@@ -279,15 +293,18 @@ static int map_next_batch(struct map_work *work, struct mm_struct *mm, unsigned 
 {
 	struct vfio_dma *dma = work->dma;
 	unsigned long vaddr = dma->vaddr + (page << PAGE_SHIFT);
-	u64 begun;
+	unsigned long wanted = vfio_dma_npages(dma) - page;
+	u64 begun, cycles;
 	int ret;
 
 	cond_resched();
 	map_charge_settle(work);
 	begun = vfio_clock();
-	ret = vfio_pin_fill(&work->batch, mm, vaddr, vfio_dma_npages(dma) - page, dma->prot);
+	ret = vfio_pin_fill(&work->batch, mm, vaddr, wanted, dma->prot);
+	cycles = vfio_clock_since(begun);
 	vfio_count(work->container, VFIO_COUNT_PIN_CALLS, 1);
-	vfio_count(work->container, VFIO_COUNT_PIN_NS, vfio_clock_since(begun));
+	vfio_count(work->container, VFIO_COUNT_PIN_CYCLES, cycles);
+	trace_pin_batch(work->container, vaddr, wanted, ret, cycles);
 	if (ret < 0) {
 		if (ret != -EINTR)
 			map_refuse_pin(work->container, dma, mm, page, ret);
@@ -566,7 +583,7 @@ int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u6
 {
 	unsigned long changes;
 	struct vfio_dma *dma;
-	u64 begun;
+	u64 begun, cycles;
 	int ret;
 
 	ret = map_check(container, iova, vaddr, size, prot, set_vaddr);
@@ -578,6 +595,7 @@ int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u6
 	if (IS_ERR(dma))
 		return PTR_ERR(dma);
 	begun = dma->begun;
+	trace_map_begin(container, iova, vaddr, size, prot);
 
 	for (;;) {
 		ret = vfio_container_lock_reach(container, dma->last);
@@ -600,6 +618,8 @@ int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u6
 		vfio_count(container, VFIO_COUNT_MAPS, 1);
 		vfio_count(container, VFIO_COUNT_MAPPED_PAGES, size >> PAGE_SHIFT);
 	}
-	vfio_count(container, VFIO_COUNT_MAP_NS, vfio_clock_since(begun));
+	cycles = vfio_clock_since(begun);
+	vfio_count(container, VFIO_COUNT_MAP_CYCLES, cycles);
+	trace_map_end(container, iova, ret, ret ? 0 : size >> PAGE_SHIFT, cycles);
 	return ret;
 }

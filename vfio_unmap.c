@@ -20,6 +20,7 @@
 
 #include <linux/slab.h>
 
+#include "trace/vfio_trace.h"
 #include "vfio_type1.h"
 
 /* Runs of a window that needs no allocated memory. */
@@ -116,6 +117,7 @@ static void window_flush(struct vfio_window *w)
 		vfio_count(w->container, VFIO_COUNT_WINDOWS, 1);
 		vfio_count(w->container, VFIO_COUNT_SYNCS, 1);
 		vfio_count(w->container, VFIO_COUNT_IOMMU_UNMAPS, w->calls);
+		trace_window(w->container, w->nr, PFN_PHYS(w->npages), w->calls);
 	}
 	w->calls = 0;
 	vfio_unpin_runs(w->runs, w->nr);
@@ -643,9 +645,10 @@ int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, b
 	};
 	enum unmap_next next = UNMAP_MORE;
 	struct vfio_iova_span cut;
-	u64 begun = vfio_clock();
+	u64 begun = vfio_clock(), cycles;
 	int ret = 0;
 
+	trace_unmap_begin(container, iova, size, all);
 	*unmapped = 0;
 	down_read(&container->lock);
 	while (!ret && next != UNMAP_DONE) {
@@ -681,7 +684,9 @@ int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, b
 	if (!ret)
 		vfio_count(container, VFIO_COUNT_UNMAPS, 1);
 	vfio_count(container, VFIO_COUNT_UNMAPPED_PAGES, *unmapped >> PAGE_SHIFT);
-	vfio_count(container, VFIO_COUNT_UNMAP_NS, vfio_clock_since(begun));
+	cycles = vfio_clock_since(begun);
+	vfio_count(container, VFIO_COUNT_UNMAP_CYCLES, cycles);
+	trace_unmap_end(container, iova, ret, *unmapped >> PAGE_SHIFT, cycles);
 	return ret;
 }
 

@@ -66,9 +66,9 @@
 #include <linux/rbtree.h>
 #include <linux/rwsem.h>
 #include <linux/sched.h>
-#include <linux/sched/clock.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
+#include <linux/timex.h>
 #include <linux/types.h>
 #include <linux/wait.h>
 
@@ -470,9 +470,9 @@ enum vfio_count {
 	VFIO_COUNT_WINDOWS,
 	VFIO_COUNT_ATTACHES,
 	VFIO_COUNT_DETACHES,
-	VFIO_COUNT_PIN_NS,
-	VFIO_COUNT_MAP_NS,
-	VFIO_COUNT_UNMAP_NS,
+	VFIO_COUNT_PIN_CYCLES,
+	VFIO_COUNT_MAP_CYCLES,
+	VFIO_COUNT_UNMAP_CYCLES,
 	VFIO_COUNT_NR
 };
 
@@ -484,20 +484,21 @@ struct vfio_counters {
 /**
  * vfio_clock() - the time, for differences
  *
- * The scheduler's clock: the cheapest one there is, and good enough for sums.
+ * The CPU's own counter: any clock that knows of seconds takes as long to read as
+ * a hundredth of the shortest request.
  *
- * Return: nanoseconds.
+ * Return: cycles, for vfio_container_ns().
  */
 static inline u64 vfio_clock(void)
 {
-	return local_clock();
+	return get_cycles();
 }
 
 /**
  * vfio_clock_since() - how long ago was that?
  * @begun: from vfio_clock(), possibly on another CPU
  *
- * Return: nanoseconds.
+ * Return: cycles.
  */
 static inline u64 vfio_clock_since(u64 begun)
 {
@@ -640,9 +641,11 @@ static inline void vfio_spares_keep(struct vfio_spares *spares, void *spare)
  * @refuse_limit: limits the rate of messages, per enum vfio_refusal
  * @v2: VFIO_TYPE1v2_IOMMU semantics, constant
  * @nesting: VFIO_TYPE1_NESTING_IOMMU, constant
+ * @id: number, in the order in which containers were opened, constant
  * @opener_pid: thread group that opened the container, constant
  * @opener_comm: its name then, constant
  * @opened: vfio_clock() then, constant
+ * @opened_ns: ktime_get_ns() then, constant
  * @counters: see enum vfio_count
  * @debugfs: directory in debugfs, or an ERR_PTR, or NULL; constant
  * @debugfs_lock: see the top of this file
@@ -670,9 +673,11 @@ struct vfio_type1_container {
 	struct ratelimit_state refuse_limit[VFIO_REFUSE_NR];
 	bool v2;
 	bool nesting;
+	unsigned int id;
 	pid_t opener_pid;
 	char opener_comm[TASK_COMM_LEN];
 	u64 opened;
+	u64 opened_ns;
 	struct vfio_counters __percpu *counters;
 	struct dentry *debugfs;
 	struct mutex debugfs_lock; /* one reader of the mappings */
@@ -695,6 +700,7 @@ static inline void vfio_count(struct vfio_type1_container *container, enum vfio_
 struct vfio_type1_container *vfio_container_create(bool v2, bool nesting);
 void vfio_container_destroy(struct vfio_type1_container *container);
 void vfio_container_put(struct vfio_type1_container *container);
+u64 vfio_container_ns(const struct vfio_type1_container *container, u64 cycles);
 int vfio_container_attach(struct vfio_type1_container *container, struct iommu_group *group);
 int vfio_container_attach_emulated(struct vfio_type1_container *container,
 				   struct iommu_group *group);
