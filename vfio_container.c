@@ -300,7 +300,7 @@ static int cut_tell_region(const struct iommu_resv_region *region, int group,
 }
 
 /* Tell @fn what one group cuts. */
-static int group_for_each_cut(struct iommu_group *group, vfio_cut_fn_t fn, void *data)
+static int group_walk_cuts(struct iommu_group *group, vfio_cut_fn_t fn, void *data)
 {
 	struct iommu_resv_region *region;
 	LIST_HEAD(regions);
@@ -313,8 +313,8 @@ static int group_for_each_cut(struct iommu_group *group, vfio_cut_fn_t fn, void 
 }
 
 /* Tell @fn what domain number @nr and its groups cut. */
-static int domain_for_each_cut(const struct vfio_domain *domain, int nr, vfio_cut_fn_t fn,
-			       void *data)
+static int domain_walk_cuts(const struct vfio_domain *domain, int nr, vfio_cut_fn_t fn,
+			    void *data)
 {
 	const struct iommu_domain_geometry *geometry = &domain->domain->geometry;
 	struct vfio_iova_cut cut = { .kind = VFIO_CUT_APERTURE, .nr = nr };
@@ -330,26 +330,26 @@ static int domain_for_each_cut(const struct vfio_domain *domain, int nr, vfio_cu
 		ret = ret ?: fn(&cut, data);
 	}
 	list_for_each_entry(entry, &domain->groups, next)
-		ret = ret ?: group_for_each_cut(entry->group, fn, data);
+		ret = ret ?: group_walk_cuts(entry->group, fn, data);
 	return ret;
 }
 
 /* The same for all domains, and for @extra, if not NULL, which is not in the list yet. */
-static int container_for_each_cut(struct vfio_type1_container *container,
-				  const struct vfio_domain *extra, vfio_cut_fn_t fn, void *data)
+static int container_walk_cuts(struct vfio_type1_container *container,
+			       const struct vfio_domain *extra, vfio_cut_fn_t fn, void *data)
 {
 	struct vfio_domain *domain;
 	int nr = 0, ret = 0;
 
 	list_for_each_entry(domain, &container->domains, next)
-		ret = ret ?: domain_for_each_cut(domain, nr++, fn, data);
+		ret = ret ?: domain_walk_cuts(domain, nr++, fn, data);
 	if (extra)
-		ret = ret ?: domain_for_each_cut(extra, nr, fn, data);
+		ret = ret ?: domain_walk_cuts(extra, nr, fn, data);
 	return ret;
 }
 
 /**
- * vfio_container_for_each_cut() - what makes IOVA invalid, piece by piece
+ * vfio_container_walk_cuts() - what makes IOVA invalid, piece by piece
  * @container: the container
  * @fn: called for each piece, in no order, and possibly for overlapping ones; by
  *	returning other than 0 it ends the walk
@@ -360,10 +360,10 @@ static int container_for_each_cut(struct vfio_type1_container *container,
  * Context: may sleep; container->lock held.
  * Return: 0; -ENOMEM; whatever @fn returned.
  */
-int vfio_container_for_each_cut(struct vfio_type1_container *container, vfio_cut_fn_t fn,
-				void *data)
+int vfio_container_walk_cuts(struct vfio_type1_container *container, vfio_cut_fn_t fn,
+			     void *data)
 {
-	return container_for_each_cut(container, NULL, fn, data);
+	return container_walk_cuts(container, NULL, fn, data);
 }
 
 /* The lowest piece so far that a range touches. */
@@ -392,7 +392,7 @@ static void cut_describe(struct vfio_type1_container *container, const struct vf
 	struct cut_search search = { .range = { first, last } };
 	const struct vfio_iova_cut *cut = &search.lowest;
 
-	container_for_each_cut(container, extra, cut_compare, &search);
+	container_walk_cuts(container, extra, cut_compare, &search);
 	if (search.found)
 		snprintf(text->s, sizeof(text->s), "%s of %s %d: 0x%llx-0x%llx",
 			 vfio_cut_names[cut->kind],
@@ -430,7 +430,7 @@ static int container_build_iova(struct vfio_type1_container *container, struct v
 				const struct vfio_domain *extra)
 {
 	return vfio_iova_reset(iova, 0, U64_MAX) ?:
-	       container_for_each_cut(container, extra, iova_take_out, iova);
+	       container_walk_cuts(container, extra, iova_take_out, iova);
 }
 
 static void container_set_iova(struct vfio_type1_container *container, struct vfio_iova_set *iova)

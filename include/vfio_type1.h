@@ -707,8 +707,8 @@ int vfio_container_attach_emulated(struct vfio_type1_container *container,
 void vfio_container_detach(struct vfio_type1_container *container, struct iommu_group *group);
 bool vfio_container_coherent(struct vfio_type1_container *container);
 int vfio_container_lock_reach(struct vfio_type1_container *container, u64 last);
-int vfio_container_for_each_cut(struct vfio_type1_container *container, vfio_cut_fn_t fn,
-				void *data);
+int vfio_container_walk_cuts(struct vfio_type1_container *container, vfio_cut_fn_t fn,
+			     void *data);
 void vfio_container_describe_cut(struct vfio_type1_container *container, u64 first, u64 last,
 				 struct vfio_cut_text *text);
 

@@ -824,7 +824,7 @@ static int cuts(struct kunit *test, struct cut_list *list)
 
 	list->nr = 0;
 	down_read(&fx->container->lock);
-	ret = vfio_container_for_each_cut(fx->container, note_cut, list);
+	ret = vfio_container_walk_cuts(fx->container, note_cut, list);
 	up_read(&fx->container->lock);
 	return ret;
 }
@@ -888,7 +888,8 @@ static void cuts_are_described(struct kunit *test)
 		{ 0xfeeff000, 0xfef00fff, msi },
 		{ 0xfed00000, 0xfee00000, msi },
 		{ 0x200fff, U64_MAX, direct },
-		{ BIT_ULL(48), BIT_ULL(48), "outside the aperture of domain 0: 0x1000000000000-0xffffffffffffffff" },
+		{ BIT_ULL(48), BIT_ULL(48),
+		  "outside the aperture of domain 0: 0x1000000000000-0xffffffffffffffff" },
 		{ 0xfef00000, BIT_ULL(48) - 1, "unknown, memory is short" },
 	};
 	unsigned int i;
