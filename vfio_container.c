@@ -14,12 +14,16 @@
 #include <linux/iommu.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/timekeeping.h>
 #include <uapi/linux/vfio.h>
 
+#include "trace/vfio_trace.h"
 #include "vfio_type1.h"
 
 /* What a page table of the smallest depth in use reaches: three levels. */
 #define TABLE_LAST_MIN	(BIT_ULL(39) - 1)
+
+static atomic_t last_id = ATOMIC_INIT(0);
 
 /**
  * vfio_container_create() - make a container
@@ -49,7 +53,34 @@ struct vfio_type1_container *vfio_container_create(bool v2, bool nesting)
 	vfio_refuse_init(container);
 	container->v2 = v2;
 	container->nesting = nesting;
+	container->id = atomic_inc_return(&last_id);
+	container->opener_pid = current->tgid;
+	get_task_comm(container->opener_comm, current->group_leader);
+	container->opened = vfio_clock();
+	container->opened_ns = ktime_get_ns();
+	if (vfio_debugfs_add(container)) {
+		kfree(container);
+		return ERR_PTR(-ENOMEM);
+	}
 	return container;
+}
+
+/**
+ * vfio_container_ns() - how long is that?
+ * @container: a container, whose age is known in cycles and in nanoseconds
+ * @cycles: from vfio_clock_since()
+ *
+ * Return: nanoseconds; 0 on a machine whose counter stands still.
+ */
+u64 vfio_container_ns(const struct vfio_type1_container *container, u64 cycles)
+{
+	u64 age = vfio_clock_since(container->opened);
+	u64 age_ns = ktime_get_ns() - container->opened_ns;
+	int excess = max(fls64(age_ns) - 32, 0);
+
+	age >>= excess;
+	age_ns >>= excess;
+	return age ? mul_u64_u64_shr(cycles, div64_u64(age_ns << 32, age), 32) : 0;
 }
 
 static void domain_free(struct vfio_domain *domain)
@@ -69,6 +100,7 @@ static void container_free(struct kref *users)
 	while ((spare = vfio_spares_take(&container->window_runs)))
 		kvfree(spare);
 	vfio_iova_destroy(&container->iova);
+	free_percpu(container->counters);
 	kfree(container);
 }
 
@@ -92,6 +124,7 @@ void vfio_container_destroy(struct vfio_type1_container *container)
 	struct vfio_group_entry *entry, *next_entry;
 	struct vfio_domain *domain, *next;
 
+	vfio_debugfs_remove(container);
 	down_write(&container->lock);
 	container->closed = true;
 	vfio_unmap_all(container);
@@ -148,10 +181,12 @@ static int container_grow_tables(struct vfio_type1_container *container, u64 las
 	    !(container->pgsize_bitmap & PAGE_SIZE))
 		return 0;
 	list_for_each_entry(domain, &container->domains, next) {
+		vfio_count(container, VFIO_COUNT_IOMMU_MAPS, 1);
 		ret = iommu_map(domain->domain, iova, page_to_phys(ZERO_PAGE(0)), PAGE_SIZE,
 				IOMMU_READ | IOMMU_CACHE, GFP_KERNEL_ACCOUNT);
 		if (ret)
 			return ret;
+		vfio_count(container, VFIO_COUNT_IOMMU_UNMAPS, 1);
 		if (iommu_unmap(domain->domain, iova, PAGE_SIZE) != PAGE_SIZE)
 			return -EIO;
 	}
@@ -574,6 +609,7 @@ static int replay_copy(struct vfio_type1_container *container, struct vfio_domai
 			run = vfio_fgsp_chunk(from, iova, dma->mapped - page, dma->prot);
 		if (!vfio_run_npages(run))
 			return -EIO;
+		vfio_count(container, VFIO_COUNT_IOMMU_MAPS, 1);
 		ret = iommu_map(to->domain, iova, PFN_PHYS(vfio_run_pfn(run)),
 				vfio_run_npages(run) << PAGE_SHIFT, dma->prot | IOMMU_CACHE,
 				GFP_KERNEL_ACCOUNT);
@@ -786,6 +822,7 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 			goto detach;
 		}
 		vfio_fgsp_probe(domain, &iova);
+		trace_fgsp(container, iommu_group_id(group), domain->fgsp);
 		ret = domain_prepare_msi(domain, group) ?: container_add_domain(container, domain);
 		if (ret) {
 			vfio_refuse(container, VFIO_REFUSE_ATTACH,

@@ -20,9 +20,10 @@
  *	write: the list of domains and their groups, the valid IOVA ranges,
  *	pgsize_bitmap.  read: everything that maps, unmaps or looks.  Its writer
  *	owns the inside of every mapping, whatever the mapping's state.
- *  mapping state (PENDING, LIVE, DYING)
+ *  mapping state (PENDING, LIVE, HELD, DYING)
  *	whoever moved a mapping to PENDING or DYING owns its inside: pages,
- *	run list, IOPTEs, charge.  Nobody waits for a state with
+ *	run list, IOPTEs, charge.  Whoever moved it to HELD may read it, and
+ *	keeps container->lock until it is LIVE again.  Nobody waits for a state with
  *	container->lock held: the owner may need that lock to get on.
  *  container->external_lock (mutex)
  *	what in-kernel users have pinned, and the dirty bits they set.  UNMAP
@@ -36,7 +37,8 @@
  *
  * and, outside of all of these, container->device_lock (mutex): the list of
  * in-kernel devices, also while they are told of an unmap; being told, they
- * unpin, which takes container->lock.
+ * unpin, which takes container->lock; and container->debugfs_lock (mutex): one
+ * reader at a time makes mappings HELD.
  *
  * Invariants:
  *
@@ -59,12 +61,14 @@
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
+#include <linux/percpu.h>
 #include <linux/ratelimit.h>
 #include <linux/rbtree.h>
 #include <linux/rwsem.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
+#include <linux/timex.h>
 #include <linux/types.h>
 #include <linux/wait.h>
 
@@ -261,6 +265,7 @@ const struct vfio_iova_span *vfio_iova_nearest(const struct vfio_iova_set *set, 
 enum vfio_dma_state {
 	VFIO_DMA_PENDING,	/* MAP is filling it */
 	VFIO_DMA_LIVE,		/* nobody's: may be claimed */
+	VFIO_DMA_HELD,		/* LIVE, and its run list is being read (debugfs) */
 	VFIO_DMA_DYING,		/* UNMAP is emptying it */
 };
 
@@ -297,6 +302,7 @@ struct vfio_owner {
  * @dirty: one bit per page of container->dirty_shift, while dirty tracking is
  *	on; allocated and freed like @runs.  Bits: container->external_lock, or
  *	the owner, once it has passed through that lock
+ * @begun: vfio_clock() when MAP began, constant
  */
 struct vfio_dma {
 	struct rb_node node;
@@ -313,6 +319,7 @@ struct vfio_dma {
 	bool vaddr_invalid;
 	struct rb_root external;
 	unsigned long *dirty;
+	u64 begun;
 };
 
 /**
@@ -447,6 +454,60 @@ __printf(3, 4) __cold
 void vfio_refuse(struct vfio_type1_container *container, enum vfio_refusal reason,
 		 const char *fmt, ...);
 
+/* ---- counters (vfio_debugfs.c) ---- */
+
+/* What a container counts; Documentation/debugfs.rst says what each means. */
+enum vfio_count {
+	VFIO_COUNT_MAPS,
+	VFIO_COUNT_UNMAPS,
+	VFIO_COUNT_MAPPED_PAGES,
+	VFIO_COUNT_UNMAPPED_PAGES,
+	VFIO_COUNT_PIN_CALLS,
+	VFIO_COUNT_PINNED_PAGES,
+	VFIO_COUNT_IOMMU_MAPS,
+	VFIO_COUNT_IOMMU_UNMAPS,
+	VFIO_COUNT_SYNCS,
+	VFIO_COUNT_WINDOWS,
+	VFIO_COUNT_ATTACHES,
+	VFIO_COUNT_DETACHES,
+	VFIO_COUNT_PIN_CYCLES,
+	VFIO_COUNT_MAP_CYCLES,
+	VFIO_COUNT_UNMAP_CYCLES,
+	VFIO_COUNT_NR
+};
+
+/* What one CPU has counted. */
+struct vfio_counters {
+	u64 value[VFIO_COUNT_NR];
+};
+
+/**
+ * vfio_clock() - the time, for differences
+ *
+ * The CPU's own counter: any clock that knows of seconds takes as long to read as
+ * a hundredth of the shortest request.
+ *
+ * Return: cycles, for vfio_container_ns().
+ */
+static inline u64 vfio_clock(void)
+{
+	return get_cycles();
+}
+
+/**
+ * vfio_clock_since() - how long ago was that?
+ * @begun: from vfio_clock(), possibly on another CPU
+ *
+ * Return: cycles.
+ */
+static inline u64 vfio_clock_since(u64 begun)
+{
+	u64 now = vfio_clock();
+
+	/* CPUs may differ by a little. */
+	return now > begun ? now - begun : 0;
+}
+
 /* ---- containers (vfio_container.c) ---- */
 
 /**
@@ -580,6 +641,14 @@ static inline void vfio_spares_keep(struct vfio_spares *spares, void *spare)
  * @refuse_limit: limits the rate of messages, per enum vfio_refusal
  * @v2: VFIO_TYPE1v2_IOMMU semantics, constant
  * @nesting: VFIO_TYPE1_NESTING_IOMMU, constant
+ * @id: number, in the order in which containers were opened, constant
+ * @opener_pid: thread group that opened the container, constant
+ * @opener_comm: its name then, constant
+ * @opened: vfio_clock() then, constant
+ * @opened_ns: ktime_get_ns() then, constant
+ * @counters: see enum vfio_count
+ * @debugfs: directory in debugfs, or an ERR_PTR, or NULL; constant
+ * @debugfs_lock: see the top of this file
  */
 struct vfio_type1_container {
 	struct kref users;
@@ -604,11 +673,34 @@ struct vfio_type1_container {
 	struct ratelimit_state refuse_limit[VFIO_REFUSE_NR];
 	bool v2;
 	bool nesting;
+	unsigned int id;
+	pid_t opener_pid;
+	char opener_comm[TASK_COMM_LEN];
+	u64 opened;
+	u64 opened_ns;
+	struct vfio_counters __percpu *counters;
+	struct dentry *debugfs;
+	struct mutex debugfs_lock; /* one reader of the mappings */
 };
+
+/**
+ * vfio_count() - count something
+ * @container: the container
+ * @which: what
+ * @n: how much of it
+ *
+ * A single instruction on most machines, so that it may stand in any request.
+ */
+static inline void vfio_count(struct vfio_type1_container *container, enum vfio_count which, u64 n)
+{
+	if (IS_ENABLED(CONFIG_DEBUG_FS))
+		this_cpu_add(container->counters->value[which], n);
+}
 
 struct vfio_type1_container *vfio_container_create(bool v2, bool nesting);
 void vfio_container_destroy(struct vfio_type1_container *container);
 void vfio_container_put(struct vfio_type1_container *container);
+u64 vfio_container_ns(const struct vfio_type1_container *container, u64 cycles);
 int vfio_container_attach(struct vfio_type1_container *container, struct iommu_group *group);
 int vfio_container_attach_emulated(struct vfio_type1_container *container,
 				   struct iommu_group *group);
@@ -734,6 +826,43 @@ void vfio_dirty_mark(struct vfio_type1_container *container, struct vfio_dma *dm
 void vfio_dirty_mark_all(struct vfio_type1_container *container);
 int vfio_dirty_report(struct vfio_type1_container *container, struct vfio_dma *dma, u64 base,
 		      const struct vfio_dirty_request *request);
+
+/* ---- what debugfs shows (vfio_debugfs.c) ---- */
+
+/* Classes of runs, by length: 2^k to 2^(k+1)-1 pages. */
+#define VFIO_SURVEY_CLASSES	19
+
+static_assert(VFIO_RUN_PAGES_MAX < BIT_ULL(VFIO_SURVEY_CLASSES));
+
+/**
+ * struct vfio_survey - what a run list amounts to
+ * @runs: how many there are
+ * @bytes_4k: bytes that the IOMMU can map with smaller pages only
+ * @bytes_2m: bytes that it can map with pages of 2 MiB
+ * @bytes_1g: bytes that it can map with pages of 1 GiB
+ * @hist: runs by length
+ */
+struct vfio_survey {
+	unsigned long runs;
+	u64 bytes_4k;
+	u64 bytes_2m;
+	u64 bytes_1g;
+	unsigned long hist[VFIO_SURVEY_CLASSES];
+};
+
+#if IS_ENABLED(CONFIG_DEBUG_FS)
+void vfio_survey(const struct vfio_runs *runs, u64 iova, unsigned long pgsizes,
+		 struct vfio_survey *survey);
+void vfio_debugfs_init(void);
+void vfio_debugfs_exit(void);
+int vfio_debugfs_add(struct vfio_type1_container *container);
+void vfio_debugfs_remove(struct vfio_type1_container *container);
+#else
+static inline void vfio_debugfs_init(void) {}
+static inline void vfio_debugfs_exit(void) {}
+static inline int vfio_debugfs_add(struct vfio_type1_container *container) { return 0; }
+static inline void vfio_debugfs_remove(struct vfio_type1_container *container) {}
+#endif
 
 /* ---- chunks without a run list (vfio_fgsp.c) ---- */
 
