@@ -14,6 +14,7 @@
 #include <linux/mman.h>
 #include <linux/module.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 
 #include "user_mem.h"
 
@@ -59,6 +60,59 @@ void user_mem_borrow(void)
 void user_mem_return(void)
 {
 	kthread_unuse_mm(loader_mm);
+}
+
+struct killed {
+	int (*call)(void *data);
+	void *data;
+	struct completion done;
+	int ret;
+};
+
+static int killed_thread(void *data)
+{
+	struct killed *killed = data;
+
+	user_mem_borrow();
+	allow_signal(SIGKILL);
+	send_sig(SIGKILL, current, 1);
+	killed->ret = killed->call(killed->data);
+	flush_signals(current);
+	user_mem_return();
+	complete(&killed->done);
+	while (!kthread_should_stop())
+		schedule_timeout_interruptible(1);
+	return 0;
+}
+
+/* Returns what @call returns in a thread that has this memory, and was killed. */
+int user_call_killed(struct kunit *test, int (*call)(void *data), void *data)
+{
+	struct killed killed = { .call = call, .data = data };
+	struct task_struct *task;
+
+	init_completion(&killed.done);
+	task = kthread_run(killed_thread, &killed, "vfio-killed");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
+	wait_for_completion(&killed.done);
+	kthread_stop(task);
+	return killed.ret;
+}
+
+/*
+ * As much of another process's memory as who owns, charges and refunds needs to see,
+ * until the end of the case: it has users if it is @alive, and no pages.
+ */
+struct mm_struct *user_other_mm(struct kunit *test, bool alive)
+{
+	struct mm_struct *mm = kunit_kzalloc(test, sizeof(*mm), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	atomic_set(&mm->mm_users, alive);
+	/* Never the last one: the case's own memory is not for mmdrop() to free. */
+	atomic_set(&mm->mm_count, 1000);
+	mmap_init_lock(mm);
+	return mm;
 }
 
 struct page *user_block_alloc(struct kunit *test)

@@ -18,6 +18,9 @@ void user_mem_attach(struct kunit *test);
 void user_mem_detach(void);
 void user_mem_borrow(void);
 void user_mem_return(void);
+int user_call_killed(struct kunit *test, int (*call)(void *data), void *data);
+
+struct mm_struct *user_other_mm(struct kunit *test, bool alive);
 
 struct page *user_block_alloc(struct kunit *test);
 void user_block_free(struct page *block);
