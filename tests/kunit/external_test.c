@@ -508,6 +508,38 @@ static void pins_and_mappings_share_their_charge(struct kunit *test)
 	expect_pins(test, 0, 0, 0);
 }
 
+/* At the limit, too: what in-kernel users have pinned needs no more room. */
+static void pins_need_no_room_twice(struct kunit *test)
+{
+	struct rlimit *limit = &current->signal->rlim[RLIMIT_MEMLOCK], old_limit = *limit;
+	bool lock_cap = low(test->priv)->owner.lock_cap;
+	struct fixture *fx = test->priv;
+	int filled[3], i;
+	struct page *pages[8];
+
+	KUNIT_ASSERT_EQ(test, 8, pin_at(fx, LOW_IOVA + 3 * PAGE_SIZE, 8, RW, pages));
+	add_iommu(test);
+	low(fx)->owner.lock_cap = false;
+	for (i = 0; i < 3; i++) {
+		static const unsigned int room[] = { 0, LOW_PAGES - 1, LOW_PAGES };
+
+		limit->rlim_cur = (fx->locked_vm + room[i]) << PAGE_SHIFT;
+		down_write(&fx->container->lock);
+		filled[i] = vfio_map_fill(fx->container, low(fx));
+		up_write(&fx->container->lock);
+		KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm +
+				(filled[i] ? 8 : LOW_PAGES));
+	}
+	*limit = old_limit;
+	low(fx)->owner.lock_cap = lock_cap;
+	KUNIT_EXPECT_EQ(test, filled[0], -ENOMEM);
+	KUNIT_EXPECT_EQ(test, filled[1], -ENOMEM);
+	KUNIT_EXPECT_EQ(test, filled[2], 0);
+	vfio_external_unpin(fx->container, LOW_IOVA + 3 * PAGE_SIZE, 8);
+	must_unmap(test, LOW_IOVA, LOW_SIZE);
+	expect_pins(test, 0, 0, 0);
+}
+
 /* ---- who waits for a MAP under way ---- */
 
 /* A request in a thread of its own: to MAP, or what an in-kernel user wants meanwhile. */
@@ -623,6 +655,7 @@ static struct kunit_case external_cases[] = {
 	KUNIT_CASE(devices_are_told_until_they_unpin),
 	KUNIT_CASE(devices_without_dma_unmap_are_not_told),
 	KUNIT_CASE(pins_and_mappings_share_their_charge),
+	KUNIT_CASE(pins_need_no_room_twice),
 	KUNIT_CASE(in_kernel_users_wait_for_a_map_under_way),
 	{}
 };

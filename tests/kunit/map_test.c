@@ -801,6 +801,7 @@ static void frames_that_cannot_be_had(struct kunit *test)
 	vaddr = user_map_pfns(test, 0, page_to_pfn(fx->block), 4);
 	KUNIT_EXPECT_EQ(test, -EFAULT, map(test, SZ_1M, vaddr, 4, RW));
 	user_unmap(vaddr, 4);
+	KUNIT_EXPECT_EQ(test, -EFAULT, map(test, SZ_1M, vaddr, 4, IOMMU_READ));
 	expect_nothing(test);
 }
 
