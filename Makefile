@@ -13,6 +13,7 @@ installed = $(INSTALL_MOD_PATH)/lib/modules/$(release)/updates/vfio_iommu_type1.
 .PHONY: modules
 modules: | kdir
 	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+	@tools/check-abi vfio_iommu_type1.ko $(KDIR)
 
 .PHONY: install
 install: modules
@@ -26,7 +27,7 @@ uninstall: | kdir
 
 .PHONY: clean
 clean: | kdir
-	$(MAKE) -C $(KDIR) M=$(CURDIR) clean
+	$(MAKE) -C $(KDIR) M=$(CURDIR) UNTESTED_KERNEL=y clean
 
 .PHONY: kdir
 kdir:
