@@ -34,7 +34,7 @@ kdir:
 	@test -e $(KDIR)/Makefile || { echo "No kernel headers at $(KDIR):" \
 		"install linux-headers-$(shell uname -r), or say where they are with KDIR=" >&2; exit 1; }
 
-.PHONY: demo check check-long kunit vmtest difftest static
+.PHONY: demo check check-long matrix kunit vmtest difftest static
 .PHONY: coverage mutants soak fuzz
 .PHONY: bench bench-check bench-scaling bench-curves bench-latency profile
 demo:
@@ -43,6 +43,8 @@ check:
 	@tests/check
 check-long:
 	@tests/check long
+matrix:
+	@KERNELS="$(KERNELS)" tests/matrix
 kunit:
 	@tools/setup
 	@tests/kunit/run --kernel $(KERNEL)
