@@ -78,15 +78,18 @@ clean-cache:
 .PHONY: help
 help:
 	@echo 'On a host that is to use the module:'
-	@echo '  make [KDIR=DIR]    build vfio_iommu_type1.ko for the running kernel, or for DIR'
+	@echo '  make [KDIR=DIR]    build vfio_iommu_type1.ko for the running kernel, or for DIR;'
+	@echo '                     UNTESTED_KERNEL=y for one that it is not for'
 	@echo '  make install       put it into updates/, where modprobe prefers it'
 	@echo '  make uninstall     remove it: the in-tree module is back'
 	@echo '  make clean         remove what was built'
 	@echo
-	@echo 'On any Debian 12 machine; KERNEL=6.1|6.12 IOMMU=intel|amd'
+	@echo 'On any Debian 12 machine; KERNEL=6.1|6.12|7.2 IOMMU=intel|amd'
 	@echo '  make demo          boot a VM in which a device does DMA through the module'
 	@echo '  make check         all tests, on all kernels and IOMMUs'
-	@echo '  make kunit         the KUnit suites, under User-Mode Linux'
+	@echo '  make matrix        the VM tests on all supported kernels, and a table;'
+	@echo '                     KERNELS="6.1 7.2 ..." chooses'
+	@echo '  make kunit         the KUnit suites, under User-Mode Linux (6.1, 6.12)'
 	@echo '  make vmtest        the tests in a VM; TESTS="test_map ..." chooses. Also for'
 	@echo '                     KERNEL=6.12-arm64 IOMMU=smmuv3, some of them'
 	@echo '  make difftest      the same random requests to the in-tree module and to ours;'
