@@ -13,6 +13,7 @@ installed = $(INSTALL_MOD_PATH)/lib/modules/$(release)/updates/vfio_iommu_type1.
 .PHONY: modules
 modules: | kdir
 	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+	@tools/check-abi vfio_iommu_type1.ko $(KDIR)
 
 .PHONY: install
 install: modules
@@ -26,14 +27,14 @@ uninstall: | kdir
 
 .PHONY: clean
 clean: | kdir
-	$(MAKE) -C $(KDIR) M=$(CURDIR) clean
+	$(MAKE) -C $(KDIR) M=$(CURDIR) UNTESTED_KERNEL=y clean
 
 .PHONY: kdir
 kdir:
 	@test -e $(KDIR)/Makefile || { echo "No kernel headers at $(KDIR):" \
 		"install linux-headers-$(shell uname -r), or say where they are with KDIR=" >&2; exit 1; }
 
-.PHONY: demo check check-long kunit vmtest difftest static
+.PHONY: demo check check-long matrix kunit vmtest difftest static
 .PHONY: coverage mutants soak fuzz
 .PHONY: bench bench-check bench-scaling bench-curves bench-latency profile
 demo:
@@ -42,6 +43,8 @@ check:
 	@tests/check
 check-long:
 	@tests/check long
+matrix:
+	@KERNELS="$(KERNELS)" tests/matrix
 kunit:
 	@tools/setup
 	@tests/kunit/run --kernel $(KERNEL)
@@ -75,15 +78,18 @@ clean-cache:
 .PHONY: help
 help:
 	@echo 'On a host that is to use the module:'
-	@echo '  make [KDIR=DIR]    build vfio_iommu_type1.ko for the running kernel, or for DIR'
+	@echo '  make [KDIR=DIR]    build vfio_iommu_type1.ko for the running kernel, or for DIR;'
+	@echo '                     UNTESTED_KERNEL=y for one that it is not for'
 	@echo '  make install       put it into updates/, where modprobe prefers it'
 	@echo '  make uninstall     remove it: the in-tree module is back'
 	@echo '  make clean         remove what was built'
 	@echo
-	@echo 'On any Debian 12 machine; KERNEL=6.1|6.12 IOMMU=intel|amd'
+	@echo 'On any Debian 12 machine; KERNEL=6.1|6.12|7.2 IOMMU=intel|amd'
 	@echo '  make demo          boot a VM in which a device does DMA through the module'
 	@echo '  make check         all tests, on all kernels and IOMMUs'
-	@echo '  make kunit         the KUnit suites, under User-Mode Linux'
+	@echo '  make matrix        the VM tests on all supported kernels, and a table;'
+	@echo '                     KERNELS="6.1 7.2 ..." chooses'
+	@echo '  make kunit         the KUnit suites, under User-Mode Linux (6.1, 6.12)'
 	@echo '  make vmtest        the tests in a VM; TESTS="test_map ..." chooses. Also for'
 	@echo '                     KERNEL=6.12-arm64 IOMMU=smmuv3, some of them'
 	@echo '  make difftest      the same random requests to the in-tree module and to ours;'
