@@ -28,13 +28,28 @@ uninstall: | kdir
 clean: | kdir
 	$(MAKE) -C $(KDIR) M=$(CURDIR) clean
 
+# vfio-type1-stat: a script, which needs no building.
+PREFIX ?= /usr/local
+.PHONY: install-tools
+install-tools:
+	install -D -m 755 tools/stat/vfio-type1-stat $(DESTDIR)$(PREFIX)/sbin/vfio-type1-stat
+	install -D -m 644 tools/stat/vfio-type1-stat.8 $(DESTDIR)$(PREFIX)/share/man/man8/vfio-type1-stat.8
+	install -D -m 644 tools/stat/vfio-type1-stat.bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/vfio-type1-stat
+
+.PHONY: uninstall-tools
+uninstall-tools:
+	rm -f $(DESTDIR)$(PREFIX)/sbin/vfio-type1-stat \
+		$(DESTDIR)$(PREFIX)/share/man/man8/vfio-type1-stat.8 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/vfio-type1-stat
+
 .PHONY: kdir
 kdir:
 	@test -e $(KDIR)/Makefile || { echo "No kernel headers at $(KDIR):" \
 		"install linux-headers-$(shell uname -r), or say where they are with KDIR=" >&2; exit 1; }
 
 .PHONY: demo check check-long kunit vmtest difftest static
-.PHONY: coverage mutants soak fuzz
+.PHONY: stat docs doc-commands coverage mutants soak fuzz
 .PHONY: bench bench-check bench-scaling bench-curves bench-latency profile
 demo:
 	@KERNEL=$(KERNEL) IOMMU=$(IOMMU) tests/vm/demo
@@ -54,6 +69,16 @@ difftest:
 static:
 	@tools/setup
 	@tests/static
+stat:
+	@tools/setup
+	@tests/stat
+	@KERNEL=$(KERNEL) IOMMU=$(IOMMU) tests/vm/stat
+docs:
+	@tools/setup
+	@tools/docs
+doc-commands:
+	@tools/setup
+	@tests/doc-commands
 coverage:
 	@tools/setup
 	@tests/coverage
@@ -78,6 +103,8 @@ help:
 	@echo '  make [KDIR=DIR]    build vfio_iommu_type1.ko for the running kernel, or for DIR'
 	@echo '  make install       put it into updates/, where modprobe prefers it'
 	@echo '  make uninstall     remove it: the in-tree module is back'
+	@echo '  make install-tools vfio-type1-stat, its manual and its completion, below PREFIX,'
+	@echo '                     /usr/local; make uninstall-tools removes them'
 	@echo '  make clean         remove what was built'
 	@echo
 	@echo 'On any Debian 12 machine; KERNEL=6.1|6.12 IOMMU=intel|amd'
@@ -89,6 +116,9 @@ help:
 	@echo '  make difftest      the same random requests to the in-tree module and to ours;'
 	@echo '                     SEED= and OPS= choose them'
 	@echo '  make static        warnings, sparse, checkpatch, kernel-doc, shellcheck'
+	@echo '  make stat          tests of vfio-type1-stat, here and in a VM'
+	@echo '  make docs          HTML pages of the documents and of the comments in the sources'
+	@echo '  make doc-commands  run the commands that the documents show'
 	@echo '  make check-long    make check, and all that follows here down to fuzz'
 	@echo '  make coverage      which lines and branches the KUnit suites reach'
 	@echo '  make mutants       break the module in many ways: each must turn a test red'
