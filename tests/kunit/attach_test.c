@@ -800,6 +800,114 @@ static void valid_iova_is_what_all_groups_allow(struct kunit *test)
 	EXPECT_RANGES(test, "all left", { 0, U64_MAX });
 }
 
+/* What cuts() noted. */
+struct cut_list {
+	struct vfio_iova_cut cuts[8];
+	unsigned int nr;
+	unsigned int stop_at;
+};
+
+static int note_cut(const struct vfio_iova_cut *cut, void *data)
+{
+	struct cut_list *list = data;
+
+	if (list->nr == ARRAY_SIZE(list->cuts))
+		return -E2BIG;
+	list->cuts[list->nr++] = *cut;
+	return list->nr == list->stop_at;
+}
+
+static int cuts(struct kunit *test, struct cut_list *list)
+{
+	struct fixture *fx = test->priv;
+	int ret;
+
+	list->nr = 0;
+	down_read(&fx->container->lock);
+	ret = vfio_container_walk_cuts(fx->container, note_cut, list);
+	up_read(&fx->container->lock);
+	return ret;
+}
+
+/* Each piece of invalid IOVA has somebody who is to blame. */
+static void each_cut_has_an_owner(struct kunit *test)
+{
+	struct cut_list list = {};
+	const struct {
+		struct vfio_iova_span range;
+		enum vfio_cut_kind kind;
+		int nr;
+	} want[] = {
+		{ { BIT_ULL(48), U64_MAX }, VFIO_CUT_APERTURE, 0 },
+		{ { 0xfee00000, 0xfeefffff }, VFIO_CUT_MSI, iommu_group_id(group(0)) },
+		{ { 0x200000, 0x200fff }, VFIO_CUT_DIRECT, iommu_group_id(group(2)) },
+		{ { 0xfee00000, 0xfeefffff }, VFIO_CUT_MSI, iommu_group_id(group(2)) },
+		{ { 0, 0xfff }, VFIO_CUT_APERTURE, 1 },
+		{ { BIT_ULL(39), U64_MAX }, VFIO_CUT_APERTURE, 1 },
+		{ { 0x8000000, 0x80fffff }, VFIO_CUT_SW_MSI, iommu_group_id(group(1)) },
+		{ { 0xc0000000, 0xc000ffff }, VFIO_CUT_RESERVED, iommu_group_id(group(1)) },
+	};
+	unsigned int i;
+
+	KUNIT_EXPECT_EQ(test, 0, cuts(test, &list));
+	KUNIT_EXPECT_EQ(test, list.nr, 0U);
+	must_attach(test, 0, &x86_like);
+	must_attach(test, 1, &arm_like);
+	must_attach(test, 2, &x86_like_too);
+	KUNIT_EXPECT_EQ(test, 0, cuts(test, &list));
+	KUNIT_ASSERT_EQ(test, list.nr, (unsigned int)ARRAY_SIZE(want));
+	for (i = 0; i < ARRAY_SIZE(want); i++) {
+		KUNIT_EXPECT_EQ_MSG(test, list.cuts[i].range.first, want[i].range.first, "%u", i);
+		KUNIT_EXPECT_EQ_MSG(test, list.cuts[i].range.last, want[i].range.last, "%u", i);
+		KUNIT_EXPECT_EQ_MSG(test, list.cuts[i].kind, want[i].kind, "%u", i);
+		KUNIT_EXPECT_EQ_MSG(test, list.cuts[i].nr, want[i].nr, "%u", i);
+	}
+	for (i = 1; i <= ARRAY_SIZE(want); i++) {
+		list.stop_at = i;
+		KUNIT_EXPECT_EQ(test, 1, cuts(test, &list));
+		KUNIT_EXPECT_EQ(test, list.nr, i);
+	}
+	list.stop_at = 0;
+	fault_all();
+	i = cuts(test, &list);
+	fault_end();
+	KUNIT_EXPECT_EQ(test, (int)i, -ENOMEM);
+}
+
+/* In words: the lowest piece that a range touches. */
+static void cuts_are_described(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct vfio_cut_text text;
+	char msi[sizeof(text.s)], direct[sizeof(text.s)];
+	const struct {
+		u64 first, last;
+		const char *want;
+	} ranges[] = {
+		{ 0xfee00000, 0xfee00fff, msi },
+		{ 0xfeeff000, 0xfef00fff, msi },
+		{ 0xfed00000, 0xfee00000, msi },
+		{ 0x200fff, U64_MAX, direct },
+		{ BIT_ULL(48), BIT_ULL(48),
+		  "outside the aperture of domain 0: 0x1000000000000-0xffffffffffffffff" },
+		{ 0xfef00000, BIT_ULL(48) - 1, "unknown, memory is short" },
+	};
+	unsigned int i;
+
+	must_attach(test, 0, &plain);
+	must_attach(test, 1, &x86_like_too);
+	snprintf(msi, sizeof(msi), "MSI window of group %d: 0xfee00000-0xfeefffff",
+		 iommu_group_id(group(1)));
+	snprintf(direct, sizeof(direct), "direct region of group %d: 0x200000-0x200fff",
+		 iommu_group_id(group(1)));
+	down_read(&fx->container->lock);
+	for (i = 0; i < ARRAY_SIZE(ranges); i++) {
+		vfio_container_describe_cut(fx->container, ranges[i].first, ranges[i].last, &text);
+		KUNIT_EXPECT_STREQ(test, text.s, ranges[i].want);
+	}
+	up_read(&fx->container->lock);
+}
+
 /* MAP minds what the last attach and detach have said. */
 static void map_minds_the_valid_iova(struct kunit *test)
 {
@@ -1580,6 +1688,8 @@ static struct kunit_case attach_cases[] = {
 	KUNIT_CASE(mappings_too_small_for_a_group_keep_it_out),
 	KUNIT_CASE(page_sizes_must_have_one_in_common),
 	KUNIT_CASE(valid_iova_is_what_all_groups_allow),
+	KUNIT_CASE(each_cut_has_an_owner),
+	KUNIT_CASE(cuts_are_described),
 	KUNIT_CASE(map_minds_the_valid_iova),
 	KUNIT_CASE(detach_without_memory_keeps_the_ranges),
 	KUNIT_CASE(mappings_in_the_way_keep_a_group_out),

@@ -190,7 +190,23 @@ static void last_page_of_iova_space(struct kunit *test)
 
 /* ---- requests that are refused ---- */
 
-/* The right errno, and nothing has changed, not even for a moment. */
+/* How often requests were refused for any reason but one. */
+static long refused_otherwise(struct fixture *fx, enum vfio_refusal reason)
+{
+	enum vfio_refusal i;
+	long sum = 0;
+
+	for (i = 0; i < VFIO_REFUSE_NR; i++)
+		sum += i == reason ? 0 : atomic_long_read(&fx->container->refused[i]);
+	return sum;
+}
+
+static long refused(struct fixture *fx, enum vfio_refusal reason)
+{
+	return atomic_long_read(&fx->container->refused[reason]);
+}
+
+/* The right errno and reason, and nothing has changed, not even for a moment. */
 static void bad_map_is_refused(struct kunit *test)
 {
 	struct fixture *fx = test->priv;
@@ -199,21 +215,27 @@ static void bad_map_is_refused(struct kunit *test)
 		const char *what;
 		u64 iova, vaddr, size;
 		int ret;
+		enum vfio_refusal reason;
 	} bad[] = {
-		{ "zero size", 0x100000, va, 0, -EINVAL },
-		{ "unaligned IOVA", 0x100800, va, PAGE_SIZE, -EINVAL },
-		{ "unaligned vaddr", 0x100000, va + 0x800, PAGE_SIZE, -EINVAL },
-		{ "unaligned size", 0x100000, va, PAGE_SIZE + 0x800, -EINVAL },
-		{ "IOVA wraps around", wrap, va, 3 * PAGE_SIZE, -EOVERFLOW },
-		{ "vaddr wraps around", 0x100000, wrap, 3 * PAGE_SIZE, -EOVERFLOW },
-		{ "overlap at the start", 0x1000, va, 3 * PAGE_SIZE, -EEXIST },
-		{ "overlap at the end", 0x4000, va, PAGE_SIZE, -EEXIST },
-		{ "the same again", 0x2000, va, 3 * PAGE_SIZE, -EEXIST },
-		{ "below the valid range", 0, va, 2 * PAGE_SIZE, -EINVAL },
-		{ "across a reserved region", 0xfedff000, va, 2 * PAGE_SIZE, -EINVAL },
-		{ "inside a reserved region", 0xfee00000, va, PAGE_SIZE, -EINVAL },
-		{ "beyond the aperture", BIT_ULL(48) - PAGE_SIZE, va, 2 * PAGE_SIZE, -EINVAL },
-		{ "no memory there", 0x100000, va + MMIO_PAGES * PAGE_SIZE, PAGE_SIZE, -EFAULT },
+		{ "zero size", 0x100000, va, 0, -EINVAL, VFIO_REFUSE_SIZE },
+		{ "unaligned IOVA", 0x100800, va, PAGE_SIZE, -EINVAL, VFIO_REFUSE_ALIGN },
+		{ "unaligned vaddr", 0x100000, va + 0x800, PAGE_SIZE, -EINVAL, VFIO_REFUSE_ALIGN },
+		{ "unaligned size", 0x100000, va, PAGE_SIZE + 0x800, -EINVAL, VFIO_REFUSE_ALIGN },
+		{ "IOVA wraps around", wrap, va, 3 * PAGE_SIZE, -EOVERFLOW, VFIO_REFUSE_SIZE },
+		{ "vaddr wraps around", 0x100000, wrap, 3 * PAGE_SIZE,
+		  -EOVERFLOW, VFIO_REFUSE_SIZE },
+		{ "overlap at the start", 0x1000, va, 3 * PAGE_SIZE, -EEXIST, VFIO_REFUSE_OVERLAP },
+		{ "overlap at the end", 0x4000, va, PAGE_SIZE, -EEXIST, VFIO_REFUSE_OVERLAP },
+		{ "the same again", 0x2000, va, 3 * PAGE_SIZE, -EEXIST, VFIO_REFUSE_OVERLAP },
+		{ "below the valid range", 0, va, 2 * PAGE_SIZE, -EINVAL, VFIO_REFUSE_RANGE },
+		{ "across a reserved region", 0xfedff000, va, 2 * PAGE_SIZE,
+		  -EINVAL, VFIO_REFUSE_RANGE },
+		{ "inside a reserved region", 0xfee00000, va, PAGE_SIZE,
+		  -EINVAL, VFIO_REFUSE_RANGE },
+		{ "beyond the aperture", BIT_ULL(48) - PAGE_SIZE, va, 2 * PAGE_SIZE,
+		  -EINVAL, VFIO_REFUSE_RANGE },
+		{ "no memory there", 0x100000, va + MMIO_PAGES * PAGE_SIZE, PAGE_SIZE,
+		  -EFAULT, VFIO_REFUSE_PIN },
 	};
 	unsigned int i, avail, calls;
 
@@ -224,9 +246,16 @@ static void bad_map_is_refused(struct kunit *test)
 	avail = fx->container->tree.avail;
 	calls = fx->mock->nr_map;
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		long count = refused(fx, bad[i].reason);
+		long others = refused_otherwise(fx, bad[i].reason);
+
 		KUNIT_EXPECT_EQ_MSG(test, bad[i].ret,
 				    map_bytes(fx, bad[i].iova, bad[i].vaddr, bad[i].size),
 				    "%s", bad[i].what);
+		KUNIT_EXPECT_EQ_MSG(test, refused(fx, bad[i].reason), count + 1, "%s",
+				    bad[i].what);
+		KUNIT_EXPECT_EQ_MSG(test, refused_otherwise(fx, bad[i].reason), others, "%s",
+				    bad[i].what);
 		KUNIT_EXPECT_EQ_MSG(test, fx->container->tree.avail, avail, "%s", bad[i].what);
 		KUNIT_EXPECT_EQ_MSG(test, fx->mock->nr_map, calls, "%s", bad[i].what);
 	}
@@ -241,27 +270,59 @@ static void bad_unmap_is_refused(struct kunit *test)
 		u64 iova, size;
 		bool all;
 		int ret;
+		enum vfio_refusal reason;
 	} bad[] = {
-		{ "zero size", 0x2000, 0, false, -EINVAL },
-		{ "unaligned IOVA", 0x2800, PAGE_SIZE, false, -EINVAL },
-		{ "unaligned size", 0x2000, PAGE_SIZE + 0x800, false, -EINVAL },
-		{ "wraps around", U64_MAX - 2 * PAGE_SIZE + 1, 3 * PAGE_SIZE, false, -EOVERFLOW },
-		{ "all, with an IOVA", 0x2000, 0, true, -EINVAL },
-		{ "all, with a size", 0, PAGE_SIZE, true, -EINVAL },
+		{ "zero size", 0x2000, 0, false, -EINVAL, VFIO_REFUSE_SIZE },
+		{ "unaligned IOVA", 0x2800, PAGE_SIZE, false, -EINVAL, VFIO_REFUSE_ALIGN },
+		{ "unaligned size", 0x2000, PAGE_SIZE + 0x800, false, -EINVAL, VFIO_REFUSE_ALIGN },
+		{ "wraps around", U64_MAX - 2 * PAGE_SIZE + 1, 3 * PAGE_SIZE, false,
+		  -EOVERFLOW, VFIO_REFUSE_SIZE },
+		{ "all, with an IOVA", 0x2000, 0, true, -EINVAL, VFIO_REFUSE_SIZE },
+		{ "all, with a size", 0, PAGE_SIZE, true, -EINVAL, VFIO_REFUSE_SIZE },
 	};
 	unsigned int i;
 
 	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, 2, 3));
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		long count = refused(fx, bad[i].reason);
+		long others = refused_otherwise(fx, bad[i].reason);
 		u64 unmapped = 1;
 
 		KUNIT_EXPECT_EQ_MSG(test, bad[i].ret,
 				    vfio_unmap_dma(fx->container, bad[i].iova, bad[i].size,
 						   bad[i].all, NULL, &unmapped),
 				    "%s", bad[i].what);
+		KUNIT_EXPECT_EQ_MSG(test, refused(fx, bad[i].reason), count + 1, "%s",
+				    bad[i].what);
+		KUNIT_EXPECT_EQ_MSG(test, refused_otherwise(fx, bad[i].reason), others, "%s",
+				    bad[i].what);
 		KUNIT_EXPECT_EQ_MSG(test, unmapped, 0ULL, "%s", bad[i].what);
 		KUNIT_EXPECT_EQ_MSG(test, fx->mock->nr_ptes, 3U, "%s", bad[i].what);
 	}
+}
+
+/* UNMAP on v1 succeeds whatever it finds, and mentions it if that is nothing. */
+static void v1_unmap_of_nothing_is_counted(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	u64 unmapped;
+
+	fx->container->v2 = false;
+	KUNIT_ASSERT_EQ(test, 0, unmap_all(fx, &unmapped));
+	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, 2, 3));
+	KUNIT_EXPECT_EQ(test, refused(fx, VFIO_REFUSE_V1_NONE), 0L);
+	KUNIT_ASSERT_EQ(test, 0, unmap_bytes(fx, 0, 2 * PAGE_SIZE, &unmapped));
+	KUNIT_EXPECT_EQ(test, refused(fx, VFIO_REFUSE_V1_NONE), 1L);
+	KUNIT_ASSERT_EQ(test, 0, unmap_bytes(fx, 3 * PAGE_SIZE, 9 * PAGE_SIZE, &unmapped));
+	KUNIT_EXPECT_EQ(test, refused(fx, VFIO_REFUSE_V1_NONE), 2L);
+	KUNIT_ASSERT_EQ(test, 0, unmap_bytes(fx, 0, 9 * PAGE_SIZE, &unmapped));
+	KUNIT_EXPECT_EQ(test, unmapped, 3 * PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, refused(fx, VFIO_REFUSE_V1_NONE), 2L);
+
+	fx->container->v2 = true;
+	KUNIT_ASSERT_EQ(test, 0, unmap_bytes(fx, 0, 9 * PAGE_SIZE, &unmapped));
+	KUNIT_EXPECT_EQ(test, refused(fx, VFIO_REFUSE_V1_NONE), 2L);
+	KUNIT_EXPECT_EQ(test, refused_otherwise(fx, VFIO_REFUSE_V1_NONE), 0L);
 }
 
 /* dma_entry_limit counts mappings; each that goes makes room for one. */
@@ -278,6 +339,8 @@ static void entry_limit_is_exact(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, unmap_bytes(fx, 4 * PAGE_SIZE, PAGE_SIZE, &unmapped));
 	KUNIT_EXPECT_EQ(test, 0, map_pages(fx, 2 * ENTRIES, 1));
 	KUNIT_EXPECT_EQ(test, -ENOSPC, map_pages(fx, 4, 1));
+	KUNIT_EXPECT_EQ(test, refused(fx, VFIO_REFUSE_ENTRIES), 2L);
+	KUNIT_EXPECT_EQ(test, refused_otherwise(fx, VFIO_REFUSE_ENTRIES), 0L);
 	KUNIT_ASSERT_EQ(test, 0, unmap_all(fx, &unmapped));
 	mock_iommu_expect_empty(test, fx->mock);
 }
@@ -470,6 +533,7 @@ static struct kunit_case request_cases[] = {
 	KUNIT_CASE(last_page_of_iova_space),
 	KUNIT_CASE(bad_map_is_refused),
 	KUNIT_CASE(bad_unmap_is_refused),
+	KUNIT_CASE(v1_unmap_of_nothing_is_counted),
 	KUNIT_CASE(entry_limit_is_exact),
 	KUNIT_CASE(disjoint_requests_do_not_wait),
 	KUNIT_CASE(requests_wait_for_a_map_under_way),
