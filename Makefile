@@ -34,6 +34,21 @@ uninstall: | kdir
 clean: | kdir
 	$(MAKE) -C $(KDIR) M=$(CURDIR) clean
 
+# vfio-type1-stat: a script, which needs no building.
+PREFIX ?= /usr/local
+.PHONY: install-tools
+install-tools:
+	install -D -m 755 tools/stat/vfio-type1-stat $(DESTDIR)$(PREFIX)/sbin/vfio-type1-stat
+	install -D -m 644 tools/stat/vfio-type1-stat.8 $(DESTDIR)$(PREFIX)/share/man/man8/vfio-type1-stat.8
+	install -D -m 644 tools/stat/vfio-type1-stat.bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/vfio-type1-stat
+
+.PHONY: uninstall-tools
+uninstall-tools:
+	rm -f $(DESTDIR)$(PREFIX)/sbin/vfio-type1-stat \
+		$(DESTDIR)$(PREFIX)/share/man/man8/vfio-type1-stat.8 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/vfio-type1-stat
+
 .PHONY: kdir
 kdir:
 	@test -e $(KDIR)/Makefile || { echo "No kernel headers at $(KDIR):" \
@@ -47,7 +62,7 @@ deb:
 	@tools/deb
 
 .PHONY: demo check check-long kunit vmtest difftest static packages-test
-.PHONY: coverage mutants soak fuzz
+.PHONY: stat docs doc-commands coverage mutants soak fuzz
 .PHONY: bench bench-check bench-scaling bench-curves bench-latency profile
 demo:
 	@KERNEL=$(KERNEL) IOMMU=$(IOMMU) tests/vm/demo
@@ -70,6 +85,16 @@ static:
 packages-test:
 	@tools/setup
 	@tests/packages/run
+stat:
+	@tools/setup
+	@tests/stat
+	@KERNEL=$(KERNEL) IOMMU=$(IOMMU) tests/vm/stat
+docs:
+	@tools/setup
+	@tools/docs
+doc-commands:
+	@tools/setup
+	@tests/doc-commands
 coverage:
 	@tools/setup
 	@tests/coverage
@@ -95,6 +120,8 @@ help:
 	@echo '  make install       put it into updates/, where modprobe prefers it; signed with'
 	@echo '                     KEY= and CERT=, or with DKMS'"'"'s key if there is one'
 	@echo '  make uninstall     remove it: the in-tree module is back'
+	@echo '  make install-tools vfio-type1-stat, its manual and its completion, below PREFIX,'
+	@echo '                     /usr/local; make uninstall-tools removes them'
 	@echo '  make clean         remove what was built'
 	@echo '  make dist          the release tarball'
 	@echo '  make deb           the Debian packages, on Debian 12'
@@ -108,6 +135,9 @@ help:
 	@echo '  make difftest      the same random requests to the in-tree module and to ours;'
 	@echo '                     SEED= and OPS= choose them'
 	@echo '  make static        warnings, sparse, checkpatch, kernel-doc, shellcheck'
+	@echo '  make stat          tests of vfio-type1-stat, here and in a VM'
+	@echo '  make docs          HTML pages of the documents and of the comments in the sources'
+	@echo '  make doc-commands  run the commands that the documents show'
 	@echo '  make check-long    make check, and all that follows here down to fuzz'
 	@echo '  make packages-test install, upgrade and remove the package in a VM of its own'
 	@echo '  make coverage      which lines and branches the KUnit suites reach'

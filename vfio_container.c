@@ -46,10 +46,13 @@ struct vfio_type1_container *vfio_container_create(bool v2, bool nesting)
 	container->table_last = TABLE_LAST_MIN;
 	container->entry_limit = READ_ONCE(vfio_type1_params.dma_entry_limit);
 	vfio_dma_tree_init(&container->tree, container->entry_limit);
-	ratelimit_state_init(&container->refusals, DEFAULT_RATELIMIT_INTERVAL,
-			     DEFAULT_RATELIMIT_BURST);
+	vfio_refuse_init(container);
 	container->v2 = v2;
 	container->nesting = nesting;
+	if (vfio_debugfs_add(container)) {
+		kfree(container);
+		return ERR_PTR(-ENOMEM);
+	}
 	return container;
 }
 
@@ -70,6 +73,7 @@ static void container_free(struct kref *users)
 	while ((spare = vfio_spares_take(&container->window_runs)))
 		kvfree(spare);
 	vfio_iova_destroy(&container->iova);
+	free_percpu(container->counters);
 	kfree(container);
 }
 
@@ -93,6 +97,7 @@ void vfio_container_destroy(struct vfio_type1_container *container)
 	struct vfio_group_entry *entry, *next_entry;
 	struct vfio_domain *domain, *next;
 
+	vfio_debugfs_remove(container);
 	down_write(&container->lock);
 	container->closed = true;
 	vfio_unmap_all(container);
@@ -149,10 +154,12 @@ static int container_grow_tables(struct vfio_type1_container *container, u64 las
 	    !(container->pgsize_bitmap & PAGE_SIZE))
 		return 0;
 	list_for_each_entry(domain, &container->domains, next) {
+		vfio_count(container, VFIO_COUNT_IOMMU_MAPS, 1);
 		ret = iommu_map(domain->domain, iova, page_to_phys(ZERO_PAGE(0)), PAGE_SIZE,
 				IOMMU_READ | IOMMU_CACHE, GFP_KERNEL_ACCOUNT);
 		if (ret)
 			return ret;
+		vfio_count(container, VFIO_COUNT_IOMMU_UNMAPS, 1);
 		if (iommu_unmap(domain->domain, iova, PAGE_SIZE) != PAGE_SIZE)
 			return -EIO;
 	}
@@ -224,29 +231,145 @@ static void resv_free(struct list_head *regions)
 	INIT_LIST_HEAD(regions);
 }
 
-/* Take one domain's aperture and its groups' reserved regions out of @iova. */
-static int iova_apply_domain(struct vfio_iova_set *iova, const struct vfio_domain *domain)
-{
-	const struct iommu_domain_geometry *geometry = &domain->domain->geometry;
-	struct iommu_resv_region *region;
-	struct vfio_group_entry *entry;
-	LIST_HEAD(regions);
-	int ret = 0;
+/* What people call each kind of cut. */
+const char *const vfio_cut_names[] = {
+	[VFIO_CUT_APERTURE] = "aperture",
+	[VFIO_CUT_DIRECT] = "direct region",
+	[VFIO_CUT_RESERVED] = "reserved region",
+	[VFIO_CUT_MSI] = "MSI window",
+	[VFIO_CUT_SW_MSI] = "software MSI window",
+};
 
-	vfio_iova_narrow(iova, geometry->aperture_start, geometry->aperture_end);
-	list_for_each_entry(entry, &domain->groups, next) {
-		ret = iommu_get_group_resv_regions(entry->group, &regions);
-		if (ret)
-			break;
-	}
-	list_for_each_entry(region, &regions, list) {
+/* Tell @fn of a reserved region, if it is one that nothing may be mapped in. */
+static int cut_tell_region(const struct iommu_resv_region *region, int group,
+			   vfio_cut_fn_t fn, void *data)
+{
+	struct vfio_iova_cut cut = {
+		.range = { region->start, region->start + region->length - 1 },
+		.nr = group,
+	};
+
+	switch (region->type) {
+	case IOMMU_RESV_DIRECT_RELAXABLE:
 		/* Firmware used these before the driver took over; they may be remapped. */
-		if (ret || region->type == IOMMU_RESV_DIRECT_RELAXABLE || !region->length)
-			continue;
-		ret = vfio_iova_exclude(iova, region->start, region->start + region->length - 1);
+		return 0;
+	case IOMMU_RESV_DIRECT:
+		cut.kind = VFIO_CUT_DIRECT;
+		break;
+	case IOMMU_RESV_MSI:
+		cut.kind = VFIO_CUT_MSI;
+		break;
+	case IOMMU_RESV_SW_MSI:
+		cut.kind = VFIO_CUT_SW_MSI;
+		break;
+	default:
+		cut.kind = VFIO_CUT_RESERVED;
 	}
+	return region->length ? fn(&cut, data) : 0;
+}
+
+/* Tell @fn what one group cuts. */
+static int group_for_each_cut(struct iommu_group *group, vfio_cut_fn_t fn, void *data)
+{
+	struct iommu_resv_region *region;
+	LIST_HEAD(regions);
+	int ret = iommu_get_group_resv_regions(group, &regions);
+
+	list_for_each_entry(region, &regions, list)
+		ret = ret ?: cut_tell_region(region, iommu_group_id(group), fn, data);
 	resv_free(&regions);
 	return ret;
+}
+
+/* Tell @fn what domain number @nr and its groups cut. */
+static int domain_for_each_cut(const struct vfio_domain *domain, int nr, vfio_cut_fn_t fn,
+			       void *data)
+{
+	const struct iommu_domain_geometry *geometry = &domain->domain->geometry;
+	struct vfio_iova_cut cut = { .kind = VFIO_CUT_APERTURE, .nr = nr };
+	struct vfio_group_entry *entry;
+	int ret = 0;
+
+	if (geometry->aperture_start) {
+		cut.range = (struct vfio_iova_span) { 0, geometry->aperture_start - 1 };
+		ret = fn(&cut, data);
+	}
+	if (geometry->aperture_end < U64_MAX) {
+		cut.range = (struct vfio_iova_span) { geometry->aperture_end + 1, U64_MAX };
+		ret = ret ?: fn(&cut, data);
+	}
+	list_for_each_entry(entry, &domain->groups, next)
+		ret = ret ?: group_for_each_cut(entry->group, fn, data);
+	return ret;
+}
+
+/* The same for all domains, and for @extra, if not NULL, which is not in the list yet. */
+static int container_for_each_cut(struct vfio_type1_container *container,
+				  const struct vfio_domain *extra, vfio_cut_fn_t fn, void *data)
+{
+	struct vfio_domain *domain;
+	int nr = 0, ret = 0;
+
+	list_for_each_entry(domain, &container->domains, next)
+		ret = ret ?: domain_for_each_cut(domain, nr++, fn, data);
+	if (extra)
+		ret = ret ?: domain_for_each_cut(extra, nr, fn, data);
+	return ret;
+}
+
+/**
+ * vfio_container_for_each_cut() - what makes IOVA invalid, piece by piece
+ * @container: the container
+ * @fn: called for each piece, in no order, and possibly for overlapping ones; by
+ *	returning other than 0 it ends the walk
+ * @data: for @fn
+ *
+ * What is valid is all IOVA without these pieces.
+ *
+ * Context: may sleep; container->lock held.
+ * Return: 0; -ENOMEM; whatever @fn returned.
+ */
+int vfio_container_for_each_cut(struct vfio_type1_container *container, vfio_cut_fn_t fn,
+				void *data)
+{
+	return container_for_each_cut(container, NULL, fn, data);
+}
+
+struct cut_search {
+	u64 iova;
+	struct vfio_iova_cut *found;
+};
+
+static int cut_compare(const struct vfio_iova_cut *cut, void *data)
+{
+	struct cut_search *search = data;
+
+	if (search->iova < cut->range.first || search->iova > cut->range.last)
+		return 0;
+	*search->found = *cut;
+	return 1;
+}
+
+/**
+ * vfio_container_find_cut() - what makes an address invalid
+ * @container: the container
+ * @iova: the address
+ * @cut: set to a piece that holds it
+ *
+ * Context: may sleep; container->lock held.
+ * Return: false if there is none, or no memory to find out.
+ */
+bool vfio_container_find_cut(struct vfio_type1_container *container, u64 iova,
+			     struct vfio_iova_cut *cut)
+{
+	struct cut_search search = { iova, cut };
+
+	return vfio_container_for_each_cut(container, cut_compare, &search) == 1;
+}
+
+static int iova_take_out(const struct vfio_iova_cut *cut, void *data)
+{
+	return vfio_iova_exclude(data, cut->range.first, cut->range.last);
 }
 
 /*
@@ -256,14 +379,8 @@ static int iova_apply_domain(struct vfio_iova_set *iova, const struct vfio_domai
 static int container_build_iova(struct vfio_type1_container *container, struct vfio_iova_set *iova,
 				const struct vfio_domain *extra)
 {
-	struct vfio_domain *domain;
-	int ret = vfio_iova_reset(iova, 0, U64_MAX);
-
-	list_for_each_entry(domain, &container->domains, next)
-		ret = ret ?: iova_apply_domain(iova, domain);
-	if (extra)
-		ret = ret ?: iova_apply_domain(iova, extra);
-	return ret;
+	return vfio_iova_reset(iova, 0, U64_MAX) ?:
+	       container_for_each_cut(container, extra, iova_take_out, iova);
 }
 
 static void container_set_iova(struct vfio_type1_container *container, struct vfio_iova_set *iova)
@@ -363,7 +480,7 @@ static int group_check_msi(struct vfio_type1_container *container, struct iommu_
 	if (iommu_group_has_isolated_msi(group) ||
 	    READ_ONCE(vfio_type1_params.allow_unsafe_interrupts))
 		return 0;
-	vfio_refuse(container,
+	vfio_refuse(container, VFIO_REFUSE_MSI,
 		    "attach of group %d: no interrupt remapping, so a device could inject interrupts; module parameter allow_unsafe_interrupts permits it",
 		    iommu_group_id(group));
 	return -EPERM;
@@ -442,6 +559,7 @@ static int replay_copy(struct vfio_type1_container *container, struct vfio_domai
 			run = vfio_fgsp_chunk(from, iova, dma->mapped - page, dma->prot);
 		if (!vfio_run_npages(run))
 			return -EIO;
+		vfio_count(container, VFIO_COUNT_IOMMU_MAPS, 1);
 		ret = iommu_map(to->domain, iova, PFN_PHYS(vfio_run_pfn(run)),
 				vfio_run_npages(run) << PAGE_SHIFT, dma->prot | IOMMU_CACHE,
 				GFP_KERNEL_ACCOUNT);
@@ -490,14 +608,14 @@ static int group_check_attach(struct vfio_type1_container *container, struct iom
 
 	/* Memory may have to be pinned, whose address is not known. */
 	if (container->tree.vaddr_invalid) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_ATTACH,
 			    "attach of group %d: %u mappings wait for a new address (VFIO_DMA_MAP_FLAG_VADDR)",
 			    iommu_group_id(group), container->tree.vaddr_invalid);
 		return -EBUSY;
 	}
 	if (vfio_container_find_group(container, group, &domain)) {
-		vfio_refuse(container, "attach of group %d: it is attached already",
-			    iommu_group_id(group));
+		vfio_refuse(container, VFIO_REFUSE_ATTACH,
+			    "attach of group %d: it is attached already", iommu_group_id(group));
 		return -EINVAL;
 	}
 	return 0;
@@ -526,8 +644,10 @@ int vfio_container_attach_emulated(struct vfio_type1_container *container,
 
 	down_write(&container->lock);
 	ret = group_check_attach(container, group);
-	if (!ret)
+	if (!ret) {
 		list_add_tail(&entry->next, &container->emulated);
+		vfio_count(container, VFIO_COUNT_ATTACHES, 1);
+	}
 	up_write(&container->lock);
 	if (ret)
 		kfree(entry);
@@ -598,7 +718,7 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 	ret = -EINVAL;
 	dma = container_iova_conflict(container, &iova);
 	if (!iova.nr || dma) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_ATTACH,
 			    "attach of group %d: its aperture and reserved regions leave no room%s, which would hold 0x%llx-0x%llx",
 			    iommu_group_id(group), dma ? " for a mapping" : "",
 			    dma ? (u64)dma->iova : 0, dma ? (u64)dma->last : 0);
@@ -624,7 +744,7 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 	} else {
 		ret = -EINVAL;
 		if (!container_common_pgsizes(container, domain)) {
-			vfio_refuse(container,
+			vfio_refuse(container, VFIO_REFUSE_ATTACH,
 				    "attach of group %d: its page sizes 0x%lx have none in common with 0x%lx",
 				    iommu_group_id(group), domain->domain->pgsize_bitmap,
 				    container->pgsize_bitmap);
@@ -638,6 +758,7 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 	}
 	container_set_iova(container, &iova);
 	container->dirty_groups++;
+	vfio_count(container, VFIO_COUNT_ATTACHES, 1);
 	up_write(&container->lock);
 	return 0;
 
@@ -707,6 +828,7 @@ void vfio_container_detach(struct vfio_type1_container *container, struct iommu_
 			vfio_dirty_mark_all(container);
 	}
 	kfree(entry);
+	vfio_count(container, VFIO_COUNT_DETACHES, 1);
 unlock:
 	up_write(&container->lock);
 	vfio_iova_destroy(&iova);

@@ -45,7 +45,7 @@ int vfio_dirty_init(struct vfio_type1_container *container, struct vfio_dma *dma
 	unsigned long nbits = dirty_nbits(container, dma);
 
 	if (nbits > VFIO_DIRTY_PAGES_MAX) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_DIRTY,
 			    "mapping 0x%llx-0x%llx: %lu pages are too many for a dirty bitmap",
 			    (u64)dma->iova, (u64)dma->last, nbits);
 		return -EINVAL;
@@ -269,20 +269,21 @@ int vfio_dirty_get(struct vfio_type1_container *container, u64 iova, u64 size,
 	down_write(&container->lock);
 	pgsize = vfio_container_pgsize(container);
 	if (request->pgsize != pgsize || (iova | size) & (pgsize - 1)) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_DIRTY,
 			    "DIRTY_PAGES iova 0x%llx size 0x%llx pgsize 0x%llx: not all aligned to the IOMMU's smallest page, 0x%llx, which pgsize has to be",
 			    iova, size, request->pgsize, pgsize);
 		goto unlock;
 	}
 	/* The bitmaps were made for another page size if a group came or went. */
 	if (!container->dirty_tracking || BIT_ULL(container->dirty_shift) != pgsize) {
-		vfio_refuse(container, "DIRTY_PAGES: dirty tracking is not on%s",
+		vfio_refuse(container, VFIO_REFUSE_DIRTY,
+			    "DIRTY_PAGES: dirty tracking is not on%s",
 			    container->dirty_tracking ? " for this page size" : "");
 		goto unlock;
 	}
 	dma = vfio_dma_tree_range(tree, iova, last, &cut);
 	if (cut) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_BISECT,
 			    "DIRTY_PAGES iova 0x%llx size 0x%llx: cuts the mapping 0x%llx-0x%llx in two",
 			    iova, size, (u64)cut->iova, (u64)cut->last);
 		goto unlock;

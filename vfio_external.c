@@ -142,8 +142,9 @@ static int external_pin_page(struct vfio_type1_container *container, struct vfio
 
 unpin:
 	if (ret == -ENOMEM)
-		vfio_refuse(container, "pin_pages iova 0x%llx: RLIMIT_MEMLOCK of %s[%d] exceeded",
-			    iova, dma->owner.task->comm, task_pid_nr(dma->owner.task));
+		vfio_refuse(container, VFIO_REFUSE_MEMLOCK,
+			    "pin_pages iova 0x%llx: RLIMIT_MEMLOCK of %s[%d] exceeded", iova,
+			    dma->owner.task->comm, task_pid_nr(dma->owner.task));
 	vfio_unpin_runs(&run, 1);
 free:
 	kfree(pin);

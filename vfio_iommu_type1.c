@@ -184,7 +184,8 @@ static long get_info(struct vfio_type1_container *container, void __user *arg)
 	if (copy_from_user(&info, arg, minsz))
 		return -EFAULT;
 	if (info.argsz < minsz) {
-		vfio_refuse(container, "GET_INFO: argsz %u is less than %lu", info.argsz, minsz);
+		vfio_refuse(container, VFIO_REFUSE_ARGSZ,
+			    "GET_INFO: argsz %u is less than %lu", info.argsz, minsz);
 		return -EINVAL;
 	}
 	minsz = min_t(unsigned long, info.argsz, sizeof(info));
@@ -227,11 +228,13 @@ static long map_dma(struct vfio_type1_container *container, void __user *arg)
 	if (copy_from_user(&map, arg, minsz))
 		return -EFAULT;
 	if (map.argsz < minsz) {
-		vfio_refuse(container, "MAP_DMA: argsz %u is less than %lu", map.argsz, minsz);
+		vfio_refuse(container, VFIO_REFUSE_ARGSZ,
+			    "MAP_DMA: argsz %u is less than %lu", map.argsz, minsz);
 		return -EINVAL;
 	}
 	if (map.flags & ~known) {
-		vfio_refuse(container, "MAP_DMA iova 0x%llx: unknown flags 0x%x", map.iova,
+		vfio_refuse(container, VFIO_REFUSE_FLAGS,
+			    "MAP_DMA iova 0x%llx: unknown flags 0x%x", map.iova,
 			    map.flags & ~known);
 		return -EINVAL;
 	}
@@ -258,7 +261,7 @@ static int copy_bitmap(struct vfio_type1_container *container, struct vfio_dirty
 	if (!npages || bitmap.size > DIRTY_BITMAP_BYTES(VFIO_DIRTY_PAGES_MAX) ||
 	    npages > VFIO_DIRTY_PAGES_MAX + 1 || bitmap.size < DIRTY_BITMAP_BYTES(npages) ||
 	    !access_ok(bitmap.data, bitmap.size)) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_DIRTY,
 			    "dirty bitmap of 0x%llx bytes for 0x%llx bytes of IOVA in pages of 0x%llx: wrong size or address",
 			    bitmap.size, size, bitmap.pgsize);
 		return -EINVAL;
@@ -285,14 +288,16 @@ static long unmap_dma(struct vfio_type1_container *container, void __user *arg)
 		dirty = &request;
 	if (unmap.flags & ~known ||
 	    (dirty && unmap.flags & ~VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP)) {
-		vfio_refuse(container, "UNMAP_DMA iova 0x%llx: flags 0x%x unknown, or not together",
+		vfio_refuse(container, VFIO_REFUSE_FLAGS,
+			    "UNMAP_DMA iova 0x%llx: flags 0x%x unknown, or not together",
 			    unmap.iova, unmap.flags);
 		return -EINVAL;
 	}
 	if (dirty)
 		minsz += sizeof(struct vfio_bitmap);
 	if (unmap.argsz < minsz) {
-		vfio_refuse(container, "UNMAP_DMA: argsz %u is less than %lu", unmap.argsz, minsz);
+		vfio_refuse(container, VFIO_REFUSE_ARGSZ,
+			    "UNMAP_DMA: argsz %u is less than %lu", unmap.argsz, minsz);
 		return -EINVAL;
 	}
 	if (dirty) {
@@ -319,7 +324,8 @@ static long dirty_get(struct vfio_type1_container *container, void __user *arg, 
 	int ret;
 
 	if (argsz < sizeof(struct vfio_iommu_type1_dirty_bitmap) + sizeof(range)) {
-		vfio_refuse(container, "DIRTY_PAGES: argsz %u is less than %zu", argsz,
+		vfio_refuse(container, VFIO_REFUSE_ARGSZ,
+			    "DIRTY_PAGES: argsz %u is less than %zu", argsz,
 			    sizeof(struct vfio_iommu_type1_dirty_bitmap) + sizeof(range));
 		return -EINVAL;
 	}
@@ -327,7 +333,7 @@ static long dirty_get(struct vfio_type1_container *container, void __user *arg, 
 			   sizeof(range)))
 		return -EFAULT;
 	if (range.size && range.iova + range.size - 1 < range.iova) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_SIZE,
 			    "DIRTY_PAGES iova 0x%llx size 0x%llx: wraps around the end of the address space",
 			    range.iova, range.size);
 		return -EOVERFLOW;
@@ -344,14 +350,15 @@ static long dirty_pages(struct vfio_type1_container *container, void __user *arg
 	struct vfio_iommu_type1_dirty_bitmap dirty;
 
 	if (!container->v2) {
-		vfio_refuse(container, "DIRTY_PAGES: not with VFIO_TYPE1_IOMMU");
+		vfio_refuse(container, VFIO_REFUSE_IOCTL,
+			    "DIRTY_PAGES: not with VFIO_TYPE1_IOMMU");
 		return -EACCES;
 	}
 	if (copy_from_user(&dirty, arg, sizeof(dirty)))
 		return -EFAULT;
 	if (dirty.argsz < sizeof(dirty)) {
-		vfio_refuse(container, "DIRTY_PAGES: argsz %u is less than %zu", dirty.argsz,
-			    sizeof(dirty));
+		vfio_refuse(container, VFIO_REFUSE_ARGSZ,
+			    "DIRTY_PAGES: argsz %u is less than %zu", dirty.argsz, sizeof(dirty));
 		return -EINVAL;
 	}
 	switch (dirty.flags) {
@@ -363,8 +370,8 @@ static long dirty_pages(struct vfio_type1_container *container, void __user *arg
 	case VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP:
 		return dirty_get(container, arg, dirty.argsz);
 	default:
-		vfio_refuse(container, "DIRTY_PAGES: flags 0x%x: one of 1, 2 and 4 expected",
-			    dirty.flags);
+		vfio_refuse(container, VFIO_REFUSE_FLAGS,
+			    "DIRTY_PAGES: flags 0x%x: one of 1, 2 and 4 expected", dirty.flags);
 		return -EINVAL;
 	}
 }
@@ -382,7 +389,7 @@ static long container_ioctl(struct vfio_type1_container *container, unsigned int
 	case VFIO_IOMMU_DIRTY_PAGES:
 		return dirty_pages(container, (void __user *)arg);
 	default:
-		vfio_refuse(container, "unknown ioctl 0x%x", cmd);
+		vfio_refuse(container, VFIO_REFUSE_IOCTL, "unknown ioctl 0x%x", cmd);
 		return -ENOTTY;
 	}
 }
@@ -421,12 +428,19 @@ static const struct vfio_iommu_driver_ops type1_ops = {
 
 static int __init type1_init(void)
 {
-	return vfio_register_iommu_driver(&type1_ops);
+	int ret;
+
+	vfio_debugfs_init();
+	ret = vfio_register_iommu_driver(&type1_ops);
+	if (ret)
+		vfio_debugfs_exit();
+	return ret;
 }
 
 static void __exit type1_exit(void)
 {
 	vfio_unregister_iommu_driver(&type1_ops);
+	vfio_debugfs_exit();
 }
 
 module_init(type1_init);

@@ -74,32 +74,10 @@ int vfio_iova_reset(struct vfio_iova_set *set, u64 first, u64 last)
 }
 
 /**
- * vfio_iova_narrow() - keep only what lies inside an aperture
+ * vfio_iova_exclude() - take what is not valid out of a set
  * @set: the set
- * @first: first byte of the aperture
- * @last: last byte of the aperture
- */
-void vfio_iova_narrow(struct vfio_iova_set *set, u64 first, u64 last)
-{
-	unsigned int i, kept = 0;
-
-	for (i = 0; i < set->nr; i++) {
-		struct vfio_iova_span r = set->ranges[i];
-
-		if (r.last < first || r.first > last)
-			continue;
-		r.first = max(r.first, first);
-		r.last = min(r.last, last);
-		set->ranges[kept++] = r;
-	}
-	set->nr = kept;
-}
-
-/**
- * vfio_iova_exclude() - take a reserved region out of a set
- * @set: the set
- * @first: first reserved byte
- * @last: last reserved byte
+ * @first: first invalid byte
+ * @last: last invalid byte
  *
  * Context: may sleep.
  * Return: 0, or -ENOMEM with the set unchanged.

@@ -156,7 +156,7 @@ static int map_charge(struct map_work *work, unsigned long page)
 			ret = vfio_account_charge(&dma->owner, npages);
 	}
 	if (ret == -ENOMEM)
-		vfio_refuse(work->container,
+		vfio_refuse(work->container, VFIO_REFUSE_MEMLOCK,
 			    "MAP_DMA iova 0x%llx size 0x%llx: RLIMIT_MEMLOCK exceeded: %lu KiB locked, %lu KiB more needed for the next %lu KiB, limit %lu KiB",
 			    (u64)dma->iova, (u64)(dma->last - dma->iova) + 1,
 			    dma->owner.mm->locked_vm << (PAGE_SHIFT - 10),
@@ -187,7 +187,7 @@ static void map_refuse_pin(struct vfio_type1_container *container, const struct 
 {
 	const char *prot = dma->prot & IOMMU_WRITE ? "writable" : "readable";
 
-	vfio_refuse(container,
+	vfio_refuse(container, VFIO_REFUSE_PIN,
 		    "MAP_DMA iova 0x%llx vaddr 0x%lx size 0x%llx: %s %s memory at vaddr 0x%lx: error %d",
 		    (u64)dma->iova, dma->vaddr, (u64)(dma->last - dma->iova) + 1,
 		    error == -EFAULT ? "no" : "could not pin", prot, vaddr, error);
@@ -213,6 +213,7 @@ static int map_queue_to(struct map_work *work, struct iommu_domain *domain, u64 
 	int prot = work->dma->prot | IOMMU_CACHE;
 	ssize_t mapped;
 
+	vfio_count(work->container, VFIO_COUNT_IOMMU_MAPS, 1);
 	if (work->nr == 1)
 		return iommu_map(domain, iova, PFN_PHYS(vfio_run_pfn(work->runs[0])), size, prot,
 				 GFP_KERNEL_ACCOUNT);
@@ -221,6 +222,7 @@ static int map_queue_to(struct map_work *work, struct iommu_domain *domain, u64 
 		return mapped;
 	if (mapped == size)
 		return 0;
+	vfio_count(work->container, VFIO_COUNT_IOMMU_UNMAPS, 1);
 	iommu_unmap(domain, iova, mapped);
 	return -EIO;
 }
@@ -252,10 +254,11 @@ static int map_flush(struct map_work *work)
 	return 0;
 
 undo:
-	vfio_refuse(work->container,
-		    "MAP_DMA iova 0x%llx: the IOMMU refused 0x%zx bytes in %u runs: error %d", iova,
-		    size, work->nr, ret);
+	vfio_refuse(work->container, VFIO_REFUSE_IOMMU,
+		    "MAP_DMA iova 0x%llx: the IOMMU refused 0x%zx bytes in %u runs: error %d",
+		    iova, size, work->nr, ret);
 	list_for_each_entry_continue_reverse(domain, &work->container->domains, next) {
+		vfio_count(work->container, VFIO_COUNT_IOMMU_UNMAPS, 1);
 		if (iommu_unmap(domain->domain, iova, size) < size) {
 			pr_err_ratelimited("IOMMU kept IOVA 0x%llx size 0x%zx; its pages stay pinned\n",
 					   iova, size);
@@ -280,15 +283,20 @@ static int map_next_batch(struct map_work *work, struct mm_struct *mm, unsigned 
 {
 	struct vfio_dma *dma = work->dma;
 	unsigned long vaddr = dma->vaddr + (page << PAGE_SHIFT);
+	u64 begun;
 	int ret;
 
 	cond_resched();
 	map_charge_settle(work);
+	begun = vfio_clock();
 	ret = vfio_pin_fill(&work->batch, mm, vaddr, vfio_dma_npages(dma) - page, dma->prot);
+	vfio_count(work->container, VFIO_COUNT_PIN_CALLS, 1);
+	vfio_count(work->container, VFIO_COUNT_PIN_NS, vfio_clock_since(begun));
 	if (ret < 0) {
 		map_refuse_pin(work->container, dma, vaddr, ret);
 		return ret;
 	}
+	vfio_count(work->container, VFIO_COUNT_PINNED_PAGES, ret);
 	return map_charge(work, page);
 }
 
@@ -364,17 +372,18 @@ static int map_check(struct vfio_type1_container *container, u64 iova, u64 vaddr
 		     int prot, bool set_vaddr)
 {
 	if (!size) {
-		vfio_refuse(container, "MAP_DMA iova 0x%llx vaddr 0x%llx: zero size", iova, vaddr);
+		vfio_refuse(container, VFIO_REFUSE_SIZE,
+			    "MAP_DMA iova 0x%llx vaddr 0x%llx: zero size", iova, vaddr);
 		return -EINVAL;
 	}
 	if (iova + size - 1 < iova || vaddr + size - 1 < vaddr) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_SIZE,
 			    "MAP_DMA iova 0x%llx vaddr 0x%llx size 0x%llx: wraps around the end of the address space",
 			    iova, vaddr, size);
 		return -EOVERFLOW;
 	}
 	if (!prot == !set_vaddr) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_FLAGS,
 			    "MAP_DMA iova 0x%llx vaddr 0x%llx size 0x%llx: flags have to ask for READ or WRITE, or for VADDR alone",
 			    iova, vaddr, size);
 		return -EINVAL;
@@ -390,7 +399,7 @@ static int map_check_aligned(struct vfio_type1_container *container, const struc
 
 	if (!((dma->iova | dma->vaddr | size) & (pgsize - 1)))
 		return 0;
-	vfio_refuse(container,
+	vfio_refuse(container, VFIO_REFUSE_ALIGN,
 		    "MAP_DMA iova 0x%llx vaddr 0x%lx size 0x%llx: not all aligned to the IOMMU's smallest page, 0x%lx",
 		    (u64)dma->iova, dma->vaddr, size, pgsize);
 	return -EINVAL;
@@ -405,17 +414,17 @@ static void map_refuse_insert(struct vfio_type1_container *container, const stru
 
 	switch (error) {
 	case -EEXIST:
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_OVERLAP,
 			    "MAP_DMA iova 0x%llx size 0x%llx: overlaps the mapping 0x%llx-0x%llx",
 			    iova, size, overlap->first, overlap->last);
 		break;
 	case -ENOSPC:
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_ENTRIES,
 			    "MAP_DMA iova 0x%llx size 0x%llx: no mappings left; dma_entry_limit was %u when the container was opened",
 			    iova, size, container->entry_limit);
 		break;
 	case -EINVAL:
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_RANGE,
 			    "MAP_DMA iova 0x%llx size 0x%llx: not within a valid IOVA range; the nearest is 0x%llx-0x%llx",
 			    iova, size, nearest->first, nearest->last);
 		break;
@@ -511,6 +520,7 @@ static struct vfio_dma *map_create(u64 iova, u64 vaddr, u64 size, int prot)
 	dma->vaddr_invalid = false;
 	dma->external = RB_ROOT;
 	dma->dirty = NULL;
+	dma->begun = vfio_clock();
 	return dma;
 }
 
@@ -536,6 +546,7 @@ int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u6
 {
 	unsigned long changes;
 	struct vfio_dma *dma;
+	u64 begun;
 	int ret;
 
 	ret = map_check(container, iova, vaddr, size, prot, set_vaddr);
@@ -546,6 +557,7 @@ int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u6
 	dma = map_create(iova, vaddr, size, prot);
 	if (IS_ERR(dma))
 		return PTR_ERR(dma);
+	begun = dma->begun;
 
 	for (;;) {
 		ret = vfio_container_lock_reach(container, dma->last);
@@ -561,7 +573,13 @@ int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u6
 		if (ret)
 			break;
 	}
-	if (ret)
+	/* From here on somebody else may unmap it. */
+	if (ret) {
 		vfio_dma_free(dma);
+	} else {
+		vfio_count(container, VFIO_COUNT_MAPS, 1);
+		vfio_count(container, VFIO_COUNT_MAPPED_PAGES, size >> PAGE_SHIFT);
+	}
+	vfio_count(container, VFIO_COUNT_MAP_NS, vfio_clock_since(begun));
 	return ret;
 }

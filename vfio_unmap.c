@@ -34,13 +34,14 @@
 
 /**
  * struct vfio_window - runs on their way out
+ * @container: the container
  * @domain: primary domain
  * @gather: IOTLB ranges to invalidate
  * @runs: runs gathered so far
  * @capacity: how many fit
  * @nr: how many there are
  * @npages: pages in @runs
- * @unsynced: something was unmapped since the last sync
+ * @calls: calls of the IOMMU since the last sync, which is due if there were any
  * @owner: who is to get @refund, or NULL
  * @refund: charged pages to give back after the next sync
  * @span_nr: first run in @runs that is still mapped
@@ -49,13 +50,14 @@
  * @onstack: memory for @runs that is always there
  */
 struct vfio_window {
+	struct vfio_type1_container *container;
 	struct iommu_domain *domain;
 	struct iommu_iotlb_gather gather;
 	struct vfio_run *runs;
 	unsigned int capacity;
 	unsigned int nr;
 	unsigned long npages;
-	bool unsynced;
+	unsigned int calls;
 	const struct vfio_owner *owner;
 	unsigned long refund;
 	unsigned int span_nr;
@@ -66,7 +68,7 @@ struct vfio_window {
 
 static size_t window_unmap(struct vfio_window *w, u64 iova, size_t size)
 {
-	w->unsynced = true;
+	w->calls++;
 	return iommu_unmap_fast(w->domain, iova, size, &w->gather);
 }
 
@@ -109,9 +111,13 @@ static void window_close_span(struct vfio_window *w)
 static void window_flush(struct vfio_window *w)
 {
 	window_close_span(w);
-	if (w->unsynced)
+	if (w->calls) {
 		iommu_iotlb_sync(w->domain, &w->gather);
-	w->unsynced = false;
+		vfio_count(w->container, VFIO_COUNT_WINDOWS, 1);
+		vfio_count(w->container, VFIO_COUNT_SYNCS, 1);
+		vfio_count(w->container, VFIO_COUNT_IOMMU_UNMAPS, w->calls);
+	}
+	w->calls = 0;
 	vfio_unpin_runs(w->runs, w->nr);
 	w->nr = 0;
 	w->npages = 0;
@@ -146,7 +152,8 @@ static enum vfio_unmap_walk unmap_walk(const struct vfio_dma *dma,
 }
 
 /* Unmap and sync a mapping, without looking at its runs.  Return: whether it is gone. */
-static bool unmap_blind(struct iommu_domain *domain, const struct vfio_dma *dma)
+static bool unmap_blind(struct vfio_type1_container *container, struct iommu_domain *domain,
+			const struct vfio_dma *dma)
 {
 	u64 iova = dma->iova, left = (u64)dma->mapped << PAGE_SHIFT;
 	size_t size;
@@ -154,6 +161,8 @@ static bool unmap_blind(struct iommu_domain *domain, const struct vfio_dma *dma)
 
 	for (; left; left -= size, iova += size) {
 		size = min_t(u64, left, VFIO_RUN_BYTES_MAX - (iova & (VFIO_RUN_BYTES_MAX - 1)));
+		vfio_count(container, VFIO_COUNT_IOMMU_UNMAPS, 1);
+		vfio_count(container, VFIO_COUNT_SYNCS, 1);
 		if (iommu_unmap(domain, iova, size) < size) {
 			unmap_complain(iova, size);
 			gone = false;
@@ -173,7 +182,7 @@ static bool unmap_others(struct vfio_type1_container *container, const struct vf
 	bool gone = true;
 
 	list_for_each_entry_continue(domain, &container->domains, next)
-		gone &= unmap_blind(domain->domain, dma);
+		gone &= unmap_blind(container, domain->domain, dma);
 	return gone;
 }
 
@@ -270,11 +279,12 @@ static void window_begin(struct vfio_type1_container *container, struct vfio_win
 	struct vfio_run *spare = NULL;
 
 	/* Field by field: the stack need not be cleared. */
+	w->container = container;
 	w->runs = w->onstack;
 	w->capacity = WINDOW_ONSTACK;
 	w->nr = 0;
 	w->npages = 0;
-	w->unsynced = false;
+	w->calls = 0;
 	w->owner = NULL;
 	w->refund = 0;
 	w->span_nr = 0;
@@ -311,7 +321,7 @@ static void window_empty(struct vfio_type1_container *container, struct vfio_win
 		window_add_mapping(container, w, dma);
 	} else if (dma->mapped) {
 		window_close_span(w);
-		unmap_blind(w->domain, dma);
+		unmap_blind(container, w->domain, dma);
 	}
 	external = vfio_external_count(dma, dma->iova, vfio_dma_npages(dma));
 	external = min(external, dma->locked_vm);
@@ -503,19 +513,19 @@ int vfio_unmap_check(struct vfio_type1_container *container, u64 iova, u64 size,
 	unsigned long pgsize = vfio_container_pgsize(container);
 
 	if (all && (iova || size)) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_SIZE,
 			    "UNMAP_DMA iova 0x%llx size 0x%llx: with VFIO_DMA_UNMAP_FLAG_ALL both must be zero",
 			    iova, size);
 		return -EINVAL;
 	}
 	if (!all && (!size || (iova | size) & (pgsize - 1))) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_ALIGN,
 			    "UNMAP_DMA iova 0x%llx size 0x%llx: not multiples of the IOMMU's smallest page, 0x%lx, or zero size",
 			    iova, size, pgsize);
 		return -EINVAL;
 	}
 	if (!all && iova + size - 1 < iova) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_SIZE,
 			    "UNMAP_DMA iova 0x%llx size 0x%llx: wraps around the end of the address space",
 			    iova, size);
 		return -EOVERFLOW;
@@ -532,7 +542,7 @@ static int unmap_check_dirty(struct vfio_type1_container *container,
 	if (!dirty || (container->dirty_tracking && dirty->pgsize == pgsize &&
 		       pgsize == 1UL << container->dirty_shift))
 		return 0;
-	vfio_refuse(container,
+	vfio_refuse(container, VFIO_REFUSE_DIRTY,
 		    "UNMAP_DMA: no dirty bitmap for pages of 0x%llx bytes: tracking is %s, the smallest page 0x%lx",
 		    dirty->pgsize, container->dirty_tracking ? "on" : "off", pgsize);
 	return -EINVAL;
@@ -606,6 +616,7 @@ int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, b
 	};
 	enum unmap_next next = UNMAP_MORE;
 	struct vfio_iova_span cut;
+	u64 begun = vfio_clock();
 	int ret = 0;
 
 	*unmapped = 0;
@@ -622,7 +633,7 @@ int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, b
 		spin_unlock(&container->tree.lock);
 		switch (next) {
 		case UNMAP_CUT:
-			vfio_refuse(container,
+			vfio_refuse(container, VFIO_REFUSE_BISECT,
 				    "UNMAP_DMA iova 0x%llx size 0x%llx: cuts the mapping 0x%llx-0x%llx in two",
 				    iova, size, cut.first, cut.last);
 			ret = -EINVAL;
@@ -638,6 +649,10 @@ int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, b
 		}
 	}
 	up_read(&container->lock);
+	if (!ret)
+		vfio_count(container, VFIO_COUNT_UNMAPS, 1);
+	vfio_count(container, VFIO_COUNT_UNMAPPED_PAGES, *unmapped >> PAGE_SHIFT);
+	vfio_count(container, VFIO_COUNT_UNMAP_NS, vfio_clock_since(begun));
 	return ret;
 }
 

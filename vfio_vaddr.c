@@ -47,7 +47,7 @@ int vfio_vaddr_invalidate(struct vfio_type1_container *container, u64 iova, u64 
 	*invalidated = 0;
 	down_write(&container->lock);
 	if (!list_empty(&container->emulated)) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_VADDR,
 			    "UNMAP_DMA with VADDR: not with in-kernel users, which need addresses at any time");
 		goto unlock;
 	}
@@ -56,7 +56,7 @@ int vfio_vaddr_invalidate(struct vfio_type1_container *container, u64 iova, u64 
 		goto unlock;
 	dma = vfio_dma_tree_range(tree, iova, last, &cut);
 	if (container->v2 && !all && cut) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_BISECT,
 			    "UNMAP_DMA with VADDR iova 0x%llx size 0x%llx: cuts a mapping in two",
 			    iova, size);
 		ret = -EINVAL;
@@ -67,7 +67,7 @@ int vfio_vaddr_invalidate(struct vfio_type1_container *container, u64 iova, u64 
 		if (dma->iova < iova)
 			break;
 		if (dma->vaddr_invalid) {
-			vfio_refuse(container,
+			vfio_refuse(container, VFIO_REFUSE_VADDR,
 				    "UNMAP_DMA with VADDR iova 0x%llx size 0x%llx: 0x%llx-0x%llx has no address already",
 				    iova, size, (u64)dma->iova, (u64)dma->last);
 			vaddr_restore(tree, iova, dma);
@@ -125,20 +125,20 @@ int vfio_vaddr_update(struct vfio_type1_container *container, u64 iova, u64 vadd
 	down_write(&container->lock);
 	ret = -EINVAL;
 	if ((iova | vaddr | size) & (vfio_container_pgsize(container) - 1)) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_ALIGN,
 			    "MAP_DMA with VADDR iova 0x%llx vaddr 0x%llx size 0x%llx: not all aligned to the IOMMU's smallest page",
 			    iova, vaddr, size);
 		goto unlock;
 	}
 	dma = vfio_dma_tree_first(&container->tree, iova, iova + size - 1);
 	if (!dma) {
-		vfio_refuse(container, "MAP_DMA with VADDR iova 0x%llx: nothing is mapped there",
-			    iova);
+		vfio_refuse(container, VFIO_REFUSE_VADDR,
+			    "MAP_DMA with VADDR iova 0x%llx: nothing is mapped there", iova);
 		ret = -ENOENT;
 		goto unlock;
 	}
 	if (!dma->vaddr_invalid || dma->iova != iova || dma->last != iova + size - 1) {
-		vfio_refuse(container,
+		vfio_refuse(container, VFIO_REFUSE_VADDR,
 			    "MAP_DMA with VADDR iova 0x%llx size 0x%llx: the mapping 0x%llx-0x%llx is %s",
 			    iova, size, (u64)dma->iova, (u64)dma->last,
 			    dma->vaddr_invalid ? "another one" : "not without an address");

@@ -20,9 +20,10 @@
  *	write: the list of domains and their groups, the valid IOVA ranges,
  *	pgsize_bitmap.  read: everything that maps, unmaps or looks.  Its writer
  *	owns the inside of every mapping, whatever the mapping's state.
- *  mapping state (PENDING, LIVE, DYING)
+ *  mapping state (PENDING, LIVE, HELD, DYING)
  *	whoever moved a mapping to PENDING or DYING owns its inside: pages,
- *	run list, IOPTEs, charge.  Nobody waits for a state with
+ *	run list, IOPTEs, charge.  Whoever moved it to HELD may read it, and
+ *	keeps container->lock until it is LIVE again.  Nobody waits for a state with
  *	container->lock held: the owner may need that lock to get on.
  *  container->external_lock (mutex)
  *	what in-kernel users have pinned, and the dirty bits they set.  UNMAP
@@ -36,7 +37,8 @@
  *
  * and, outside of all of these, container->device_lock (mutex): the list of
  * in-kernel devices, also while they are told of an unmap; being told, they
- * unpin, which takes container->lock.
+ * unpin, which takes container->lock; and container->debugfs_lock (mutex): one
+ * reader at a time makes mappings HELD.
  *
  * Invariants:
  *
@@ -53,15 +55,18 @@
 #ifndef _VFIO_TYPE1_H
 #define _VFIO_TYPE1_H
 
+#include <linux/atomic.h>
 #include <linux/iommu.h>
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
+#include <linux/percpu.h>
 #include <linux/ratelimit.h>
 #include <linux/rbtree.h>
 #include <linux/rwsem.h>
 #include <linux/sched.h>
+#include <linux/sched/clock.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
@@ -228,7 +233,11 @@ static inline bool vfio_runs_next(struct vfio_runs_iter *iter, struct vfio_run *
 
 /* ---- valid IOVA ranges (vfio_iova.c): pure ---- */
 
-/* One valid stretch of IOVA, both ends inclusive. */
+/**
+ * struct vfio_iova_span - a stretch of IOVA
+ * @first: first byte
+ * @last: last byte
+ */
 struct vfio_iova_span {
 	u64 first;
 	u64 last;
@@ -251,7 +260,6 @@ struct vfio_iova_set {
 void vfio_iova_init(struct vfio_iova_set *set);
 void vfio_iova_destroy(struct vfio_iova_set *set);
 int vfio_iova_reset(struct vfio_iova_set *set, u64 first, u64 last);
-void vfio_iova_narrow(struct vfio_iova_set *set, u64 first, u64 last);
 int vfio_iova_exclude(struct vfio_iova_set *set, u64 first, u64 last);
 bool vfio_iova_contains(const struct vfio_iova_set *set, u64 first, u64 last);
 const struct vfio_iova_span *vfio_iova_nearest(const struct vfio_iova_set *set, u64 iova);
@@ -261,6 +269,7 @@ const struct vfio_iova_span *vfio_iova_nearest(const struct vfio_iova_set *set, 
 enum vfio_dma_state {
 	VFIO_DMA_PENDING,	/* MAP is filling it */
 	VFIO_DMA_LIVE,		/* nobody's: may be claimed */
+	VFIO_DMA_HELD,		/* LIVE, and its run list is being read (debugfs) */
 	VFIO_DMA_DYING,		/* UNMAP is emptying it */
 };
 
@@ -297,6 +306,7 @@ struct vfio_owner {
  * @dirty: one bit per page of container->dirty_shift, while dirty tracking is
  *	on; allocated and freed like @runs.  Bits: container->external_lock, or
  *	the owner, once it has passed through that lock
+ * @begun: vfio_clock() when MAP began, constant
  */
 struct vfio_dma {
 	struct rb_node node;
@@ -313,6 +323,7 @@ struct vfio_dma {
 	bool vaddr_invalid;
 	struct rb_root external;
 	unsigned long *dirty;
+	u64 begun;
 };
 
 /**
@@ -413,6 +424,90 @@ static inline u64 vfio_run_flags(int prot)
 	return prot & IOMMU_WRITE ? VFIO_RUN_WRITE : 0;
 }
 
+/* ---- refusals (vfio_refuse.c) ---- */
+
+/* Why a request is refused; Documentation/messages.rst has the messages of each. */
+enum vfio_refusal {
+	VFIO_REFUSE_ARGSZ,	/* argsz too small */
+	VFIO_REFUSE_FLAGS,	/* unknown or contradicting flags */
+	VFIO_REFUSE_SIZE,	/* zero size, wrap around, ALL with a range */
+	VFIO_REFUSE_ALIGN,	/* not aligned to the smallest page */
+	VFIO_REFUSE_RANGE,	/* not within a valid IOVA range */
+	VFIO_REFUSE_OVERLAP,	/* a mapping is there */
+	VFIO_REFUSE_ENTRIES,	/* dma_entry_limit */
+	VFIO_REFUSE_MEMLOCK,	/* RLIMIT_MEMLOCK */
+	VFIO_REFUSE_PIN,	/* memory could not be pinned */
+	VFIO_REFUSE_IOMMU,	/* the IOMMU driver refused */
+	VFIO_REFUSE_BISECT,	/* cuts a mapping in two */
+	VFIO_REFUSE_V1_NONE,	/* a v1 UNMAP that removed nothing; no error, size is 0 */
+	VFIO_REFUSE_DIRTY,	/* dirty tracking is off, a bad bitmap, too many pages */
+	VFIO_REFUSE_VADDR,	/* the rules of VFIO_UPDATE_VADDR */
+	VFIO_REFUSE_IOCTL,	/* unknown, or not for this type of container */
+	VFIO_REFUSE_ATTACH,	/* a group that cannot be attached, or not now */
+	VFIO_REFUSE_MSI,	/* a group without MSI isolation */
+	VFIO_REFUSE_NR
+};
+
+extern const char *const vfio_refusal_names[VFIO_REFUSE_NR];
+
+void vfio_refuse_init(struct vfio_type1_container *container);
+__printf(3, 4) __cold
+void vfio_refuse(struct vfio_type1_container *container, enum vfio_refusal reason,
+		 const char *fmt, ...);
+
+/* ---- counters (vfio_debugfs.c) ---- */
+
+/* What a container counts; Documentation/debugfs.rst says what each means. */
+enum vfio_count {
+	VFIO_COUNT_MAPS,
+	VFIO_COUNT_UNMAPS,
+	VFIO_COUNT_MAPPED_PAGES,
+	VFIO_COUNT_UNMAPPED_PAGES,
+	VFIO_COUNT_PIN_CALLS,
+	VFIO_COUNT_PINNED_PAGES,
+	VFIO_COUNT_IOMMU_MAPS,
+	VFIO_COUNT_IOMMU_UNMAPS,
+	VFIO_COUNT_SYNCS,
+	VFIO_COUNT_WINDOWS,
+	VFIO_COUNT_ATTACHES,
+	VFIO_COUNT_DETACHES,
+	VFIO_COUNT_PIN_NS,
+	VFIO_COUNT_MAP_NS,
+	VFIO_COUNT_UNMAP_NS,
+	VFIO_COUNT_NR
+};
+
+/* What one CPU has counted. */
+struct vfio_counters {
+	u64 value[VFIO_COUNT_NR];
+};
+
+/**
+ * vfio_clock() - the time, for differences
+ *
+ * The scheduler's clock: the cheapest one there is, and good enough for sums.
+ *
+ * Return: nanoseconds.
+ */
+static inline u64 vfio_clock(void)
+{
+	return local_clock();
+}
+
+/**
+ * vfio_clock_since() - how long ago was that?
+ * @begun: from vfio_clock(), possibly on another CPU
+ *
+ * Return: nanoseconds.
+ */
+static inline u64 vfio_clock_since(u64 begun)
+{
+	u64 now = vfio_clock();
+
+	/* CPUs may differ by a little. */
+	return now > begun ? now - begun : 0;
+}
+
 /* ---- containers (vfio_container.c) ---- */
 
 /**
@@ -444,6 +539,32 @@ struct vfio_domain {
 	bool fgsp;
 	bool coherent;
 };
+
+/* Why IOVA is not valid. */
+enum vfio_cut_kind {
+	VFIO_CUT_APERTURE,	/* a domain cannot translate it */
+	VFIO_CUT_DIRECT,	/* firmware uses it through the IOMMU */
+	VFIO_CUT_RESERVED,	/* the IOMMU or the platform does not translate it */
+	VFIO_CUT_MSI,		/* writing there is an interrupt */
+	VFIO_CUT_SW_MSI,	/* the kernel maps the MSI doorbell there */
+};
+
+extern const char *const vfio_cut_names[];
+
+/**
+ * struct vfio_iova_cut - a piece of IOVA that is not valid
+ * @range: the piece
+ * @kind: why
+ * @nr: VFIO_CUT_APERTURE: number of the domain, the primary is 0; else of the
+ *	IOMMU group
+ */
+struct vfio_iova_cut {
+	struct vfio_iova_span range;
+	enum vfio_cut_kind kind;
+	int nr;
+};
+
+typedef int (*vfio_cut_fn_t)(const struct vfio_iova_cut *cut, void *data);
 
 /**
  * struct vfio_spares - memory that was allocated once, kept for who needs it next
@@ -511,9 +632,16 @@ static inline void vfio_spares_keep(struct vfio_spares *spares, void *spare)
  * @entry_limit: how many mappings @tree was made for, constant
  * @map_scratch: struct vfio_map_scratch that no MAP uses now
  * @window_runs: arrays of VFIO_WINDOW_RUNS runs that no UNMAP uses now
- * @refusals: limits the rate of messages
+ * @refused: how often each enum vfio_refusal was given
+ * @refuse_limit: limits the rate of messages, per enum vfio_refusal
  * @v2: VFIO_TYPE1v2_IOMMU semantics, constant
  * @nesting: VFIO_TYPE1_NESTING_IOMMU, constant
+ * @opener_pid: thread group that opened the container, constant
+ * @opener_comm: its name then, constant
+ * @opened: vfio_clock() then, constant
+ * @counters: see enum vfio_count
+ * @debugfs: directory in debugfs, or an ERR_PTR, or NULL; constant
+ * @debugfs_lock: see the top of this file
  */
 struct vfio_type1_container {
 	struct kref users;
@@ -534,22 +662,31 @@ struct vfio_type1_container {
 	unsigned int entry_limit;
 	struct vfio_spares map_scratch;
 	struct vfio_spares window_runs;
-	struct ratelimit_state refusals;
+	atomic_long_t refused[VFIO_REFUSE_NR];
+	struct ratelimit_state refuse_limit[VFIO_REFUSE_NR];
 	bool v2;
 	bool nesting;
+	pid_t opener_pid;
+	char opener_comm[TASK_COMM_LEN];
+	u64 opened;
+	struct vfio_counters __percpu *counters;
+	struct dentry *debugfs;
+	struct mutex debugfs_lock; /* one reader of the mappings */
 };
 
-/*
- * vfio_refuse() - tell, at a limited rate, why a request was refused
+/**
+ * vfio_count() - count something
+ * @container: the container
+ * @which: what
+ * @n: how much of it
  *
- * One line per refusal: who asked, for what, and which check failed.
+ * A single instruction on most machines, so that it may stand in any request.
  */
-#define vfio_refuse(container, fmt, ...)						\
-do {											\
-	if (__ratelimit(&(container)->refusals))					\
-		pr_notice("%s[%d]: " fmt "\n", current->comm, task_pid_nr(current),	\
-			  ##__VA_ARGS__);						\
-} while (0)
+static inline void vfio_count(struct vfio_type1_container *container, enum vfio_count which, u64 n)
+{
+	if (IS_ENABLED(CONFIG_DEBUG_FS))
+		this_cpu_add(container->counters->value[which], n);
+}
 
 struct vfio_type1_container *vfio_container_create(bool v2, bool nesting);
 void vfio_container_destroy(struct vfio_type1_container *container);
@@ -560,6 +697,10 @@ int vfio_container_attach_emulated(struct vfio_type1_container *container,
 void vfio_container_detach(struct vfio_type1_container *container, struct iommu_group *group);
 bool vfio_container_coherent(struct vfio_type1_container *container);
 int vfio_container_lock_reach(struct vfio_type1_container *container, u64 last);
+int vfio_container_for_each_cut(struct vfio_type1_container *container, vfio_cut_fn_t fn,
+				void *data);
+bool vfio_container_find_cut(struct vfio_type1_container *container, u64 iova,
+			     struct vfio_iova_cut *cut);
 
 struct vfio_group_entry *vfio_container_find_group(struct vfio_type1_container *container,
 						   struct iommu_group *group,
@@ -613,9 +754,13 @@ int vfio_map_fill(struct vfio_type1_container *container, struct vfio_dma *dma);
 /* Runs taken out of the primary domain before one IOTLB sync. */
 #define VFIO_WINDOW_RUNS	512
 
-/* Where a caller wants to know which pages were dirty. */
+/**
+ * struct vfio_dirty_request - where a caller wants to know which pages were dirty
+ * @bitmap: bit 0 is the first page of the range
+ * @pgsize: bytes that a bit stands for
+ */
 struct vfio_dirty_request {
-	u64 __user *bitmap;	/* bit 0 is the first page of the range */
+	u64 __user *bitmap;
 	u64 pgsize;
 };
 
@@ -675,6 +820,43 @@ void vfio_dirty_mark(struct vfio_type1_container *container, struct vfio_dma *dm
 void vfio_dirty_mark_all(struct vfio_type1_container *container);
 int vfio_dirty_report(struct vfio_type1_container *container, struct vfio_dma *dma, u64 base,
 		      const struct vfio_dirty_request *request);
+
+/* ---- what debugfs shows (vfio_debugfs.c) ---- */
+
+/* Classes of runs, by length: 2^k to 2^(k+1)-1 pages. */
+#define VFIO_SURVEY_CLASSES	19
+
+static_assert(VFIO_RUN_PAGES_MAX < BIT_ULL(VFIO_SURVEY_CLASSES));
+
+/**
+ * struct vfio_survey - what a run list amounts to
+ * @runs: how many there are
+ * @bytes_4k: bytes that the IOMMU can map with smaller pages only
+ * @bytes_2m: bytes that it can map with pages of 2 MiB
+ * @bytes_1g: bytes that it can map with pages of 1 GiB
+ * @hist: runs by length
+ */
+struct vfio_survey {
+	unsigned long runs;
+	u64 bytes_4k;
+	u64 bytes_2m;
+	u64 bytes_1g;
+	unsigned long hist[VFIO_SURVEY_CLASSES];
+};
+
+#if IS_ENABLED(CONFIG_DEBUG_FS)
+void vfio_survey(const struct vfio_runs *runs, u64 iova, unsigned long pgsizes,
+		 struct vfio_survey *survey);
+void vfio_debugfs_init(void);
+void vfio_debugfs_exit(void);
+int vfio_debugfs_add(struct vfio_type1_container *container);
+void vfio_debugfs_remove(struct vfio_type1_container *container);
+#else
+static inline void vfio_debugfs_init(void) {}
+static inline void vfio_debugfs_exit(void) {}
+static inline int vfio_debugfs_add(struct vfio_type1_container *container) { return 0; }
+static inline void vfio_debugfs_remove(struct vfio_type1_container *container) {}
+#endif
 
 /* ---- chunks without a run list (vfio_fgsp.c) ---- */
 
