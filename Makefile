@@ -8,12 +8,13 @@ KERNEL ?= 6.1
 IOMMU ?= intel
 
 # What 'make install' signs with, for hosts with Secure Boot: DKMS's key, if there.
+# A kernel that doesn't know signatures gets none.
 KEY ?= $(wildcard /var/lib/dkms/mok.key)
 CERT ?= $(wildcard /var/lib/dkms/mok.pub)
 
 release = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generated/utsrelease.h)
 installed = $(INSTALL_MOD_PATH)/lib/modules/$(release)/updates/vfio_iommu_type1.ko
-hash = $(shell sed -n 's/^CONFIG_MODULE_SIG_HASH="\(.*\)"/\1/p' $(KDIR)/include/config/auto.conf)
+hash = $(shell sed -n 's/^CONFIG_MODULE_SIG_HASH="\{0,1\}\([a-z0-9-]*\).*/\1/p' $(KDIR)/include/config/auto.conf)
 
 .PHONY: modules
 modules: | kdir
@@ -22,7 +23,7 @@ modules: | kdir
 .PHONY: install
 install: modules
 	install -D -m 644 vfio_iommu_type1.ko $(installed)
-	$(if $(KEY),$(KDIR)/scripts/sign-file $(hash) $(KEY) $(CERT) $(installed))
+	$(if $(and $(KEY),$(hash)),$(KDIR)/scripts/sign-file $(hash) $(KEY) $(CERT) $(installed))
 	depmod $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) $(release)
 
 .PHONY: uninstall
