@@ -25,6 +25,17 @@ build_dir()
 	echo "$CACHE/build/$(echo "$TOP" | sha1sum | cut -c1-12)/$1"
 }
 
+# make_programs FOLDER OUT [MAKE ARGUMENT]...: build a folder's programs into OUT.
+# What two jobs need at the same time is built by the first of them.
+make_programs()
+{
+	local folder=$1 out=$2
+
+	shift 2
+	mkdir -p "$out"
+	(flock 9 && make -s -C "$TOP/$folder" OUT="$out" "$@") 9> "$out.lock"
+}
+
 # copy_sources DIR: Kbuild puts objects beside sources, so that each kernel needs
 # its own copy. Times are kept, and so is what was built before.
 copy_sources()
