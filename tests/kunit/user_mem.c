@@ -3,7 +3,8 @@
  * User memory of a chosen physical layout: see user_mem.h.
  *
  * Cases run in kernel threads, which have no memory of their own: they borrow
- * that of the task that loads the module.
+ * that of the task that loads the module. Built-in suites run before there is a
+ * user process, and make themselves an empty memory.
  */
 
 #include <linux/anon_inodes.h>
@@ -22,9 +23,28 @@
 
 static struct mm_struct *loader_mm;
 
+#ifdef MODULE
+static struct mm_struct *get_user_mm(void)
+{
+	return get_task_mm(current);
+}
+#else
+static struct mm_struct *get_user_mm(void)
+{
+	struct mm_struct *mm = mm_alloc();
+
+	if (!mm)
+		return NULL;
+	/* What exec does, as far as mmap needs it. */
+	arch_pick_mmap_layout(mm, &current->signal->rlim[RLIMIT_STACK]);
+	mm->task_size = TASK_SIZE;
+	return mm;
+}
+#endif
+
 int user_mem_suite_init(struct kunit_suite *suite)
 {
-	loader_mm = get_task_mm(current);
+	loader_mm = get_user_mm();
 	return loader_mm ? 0 : -EINVAL;
 }
 
