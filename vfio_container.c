@@ -14,12 +14,16 @@
 #include <linux/iommu.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/timekeeping.h>
 #include <uapi/linux/vfio.h>
 
+#include "trace/vfio_trace.h"
 #include "vfio_type1.h"
 
 /* What a page table of the smallest depth in use reaches: three levels. */
 #define TABLE_LAST_MIN	(BIT_ULL(39) - 1)
+
+static atomic_t last_id = ATOMIC_INIT(0);
 
 /**
  * vfio_container_create() - make a container
@@ -49,12 +53,41 @@ struct vfio_type1_container *vfio_container_create(bool v2, bool nesting)
 	vfio_refuse_init(container);
 	container->v2 = v2;
 	container->nesting = nesting;
+	container->id = atomic_inc_return(&last_id);
+	container->opener_pid = current->tgid;
+	get_task_comm(container->opener_comm, current->group_leader);
+	container->opened = vfio_clock();
+	container->opened_ns = ktime_get_ns();
 	/* A kernel thread has no memory to register. */
-	if (current->mm && vfio_registry_join(container)) {
-		kfree(container);
-		return ERR_PTR(-ENOMEM);
+	if (current->mm && vfio_registry_join(container))
+		goto free;
+	if (vfio_debugfs_add(container)) {
+		vfio_registry_leave(container);
+		goto free;
 	}
 	return container;
+
+free:
+	kfree(container);
+	return ERR_PTR(-ENOMEM);
+}
+
+/**
+ * vfio_container_ns() - how long is that?
+ * @container: a container, whose age is known in cycles and in nanoseconds
+ * @cycles: from vfio_clock_since()
+ *
+ * Return: nanoseconds; 0 on a machine whose counter stands still.
+ */
+u64 vfio_container_ns(const struct vfio_type1_container *container, u64 cycles)
+{
+	u64 age = vfio_clock_since(container->opened);
+	u64 age_ns = ktime_get_ns() - container->opened_ns;
+	int excess = max(fls64(age_ns) - 32, 0);
+
+	age >>= excess;
+	age_ns >>= excess;
+	return age ? mul_u64_u64_shr(cycles, div64_u64(age_ns << 32, age), 32) : 0;
 }
 
 static void domain_free(struct vfio_domain *domain)
@@ -74,6 +107,7 @@ static void container_free(struct kref *users)
 	while ((spare = vfio_spares_take(&container->window_runs)))
 		kvfree(spare);
 	vfio_iova_destroy(&container->iova);
+	free_percpu(container->counters);
 	kfree(container);
 }
 
@@ -97,6 +131,7 @@ void vfio_container_destroy(struct vfio_type1_container *container)
 	struct vfio_group_entry *entry, *next_entry;
 	struct vfio_domain *domain, *next;
 
+	vfio_debugfs_remove(container);
 	down_write(&container->lock);
 	container->closed = true;
 	vfio_unmap_all(container);
@@ -154,10 +189,12 @@ static int container_grow_tables(struct vfio_type1_container *container, u64 las
 	    !(container->pgsize_bitmap & PAGE_SIZE))
 		return 0;
 	list_for_each_entry(domain, &container->domains, next) {
+		vfio_count(container, VFIO_COUNT_IOMMU_MAPS, 1);
 		ret = iommu_map(domain->domain, iova, page_to_phys(ZERO_PAGE(0)), PAGE_SIZE,
 				IOMMU_READ | IOMMU_CACHE, GFP_KERNEL_ACCOUNT);
 		if (ret)
 			return ret;
+		vfio_count(container, VFIO_COUNT_IOMMU_UNMAPS, 1);
 		if (iommu_unmap(domain->domain, iova, PAGE_SIZE) != PAGE_SIZE)
 			return -EIO;
 	}
@@ -271,7 +308,7 @@ static int cut_tell_region(const struct iommu_resv_region *region, int group,
 }
 
 /* Tell @fn what one group cuts. */
-static int group_for_each_cut(struct iommu_group *group, vfio_cut_fn_t fn, void *data)
+static int group_walk_cuts(struct iommu_group *group, vfio_cut_fn_t fn, void *data)
 {
 	struct iommu_resv_region *region;
 	LIST_HEAD(regions);
@@ -284,8 +321,8 @@ static int group_for_each_cut(struct iommu_group *group, vfio_cut_fn_t fn, void 
 }
 
 /* Tell @fn what domain number @nr and its groups cut. */
-static int domain_for_each_cut(const struct vfio_domain *domain, int nr, vfio_cut_fn_t fn,
-			       void *data)
+static int domain_walk_cuts(const struct vfio_domain *domain, int nr, vfio_cut_fn_t fn,
+			    void *data)
 {
 	const struct iommu_domain_geometry *geometry = &domain->domain->geometry;
 	struct vfio_iova_cut cut = { .kind = VFIO_CUT_APERTURE, .nr = nr };
@@ -301,26 +338,26 @@ static int domain_for_each_cut(const struct vfio_domain *domain, int nr, vfio_cu
 		ret = ret ?: fn(&cut, data);
 	}
 	list_for_each_entry(entry, &domain->groups, next)
-		ret = ret ?: group_for_each_cut(entry->group, fn, data);
+		ret = ret ?: group_walk_cuts(entry->group, fn, data);
 	return ret;
 }
 
 /* The same for all domains, and for @extra, if not NULL, which is not in the list yet. */
-static int container_for_each_cut(struct vfio_type1_container *container,
-				  const struct vfio_domain *extra, vfio_cut_fn_t fn, void *data)
+static int container_walk_cuts(struct vfio_type1_container *container,
+			       const struct vfio_domain *extra, vfio_cut_fn_t fn, void *data)
 {
 	struct vfio_domain *domain;
 	int nr = 0, ret = 0;
 
 	list_for_each_entry(domain, &container->domains, next)
-		ret = ret ?: domain_for_each_cut(domain, nr++, fn, data);
+		ret = ret ?: domain_walk_cuts(domain, nr++, fn, data);
 	if (extra)
-		ret = ret ?: domain_for_each_cut(extra, nr, fn, data);
+		ret = ret ?: domain_walk_cuts(extra, nr, fn, data);
 	return ret;
 }
 
 /**
- * vfio_container_for_each_cut() - what makes IOVA invalid, piece by piece
+ * vfio_container_walk_cuts() - what makes IOVA invalid, piece by piece
  * @container: the container
  * @fn: called for each piece, in no order, and possibly for overlapping ones; by
  *	returning other than 0 it ends the walk
@@ -331,10 +368,10 @@ static int container_for_each_cut(struct vfio_type1_container *container,
  * Context: may sleep; container->lock held.
  * Return: 0; -ENOMEM; whatever @fn returned.
  */
-int vfio_container_for_each_cut(struct vfio_type1_container *container, vfio_cut_fn_t fn,
-				void *data)
+int vfio_container_walk_cuts(struct vfio_type1_container *container, vfio_cut_fn_t fn,
+			     void *data)
 {
-	return container_for_each_cut(container, NULL, fn, data);
+	return container_walk_cuts(container, NULL, fn, data);
 }
 
 /* The lowest piece so far that a range touches. */
@@ -363,7 +400,7 @@ static void cut_describe(struct vfio_type1_container *container, const struct vf
 	struct cut_search search = { .range = { first, last } };
 	const struct vfio_iova_cut *cut = &search.lowest;
 
-	container_for_each_cut(container, extra, cut_compare, &search);
+	container_walk_cuts(container, extra, cut_compare, &search);
 	if (search.found)
 		snprintf(text->s, sizeof(text->s), "%s of %s %d: 0x%llx-0x%llx",
 			 vfio_cut_names[cut->kind],
@@ -401,7 +438,7 @@ static int container_build_iova(struct vfio_type1_container *container, struct v
 				const struct vfio_domain *extra)
 {
 	return vfio_iova_reset(iova, 0, U64_MAX) ?:
-	       container_for_each_cut(container, extra, iova_take_out, iova);
+	       container_walk_cuts(container, extra, iova_take_out, iova);
 }
 
 static void container_set_iova(struct vfio_type1_container *container, struct vfio_iova_set *iova)
@@ -582,6 +619,7 @@ static int replay_copy(struct vfio_type1_container *container, struct vfio_domai
 			run = vfio_fgsp_chunk(from, iova, dma->mapped - page, dma->prot);
 		if (!vfio_run_npages(run))
 			return -EIO;
+		vfio_count(container, VFIO_COUNT_IOMMU_MAPS, 1);
 		ret = iommu_map(to->domain, iova, PFN_PHYS(vfio_run_pfn(run)),
 				vfio_run_npages(run) << PAGE_SHIFT, dma->prot | IOMMU_CACHE,
 				GFP_KERNEL_ACCOUNT);
@@ -794,6 +832,7 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 			goto detach;
 		}
 		vfio_fgsp_probe(domain, &iova);
+		trace_fgsp(container, iommu_group_id(group), domain->fgsp);
 		ret = domain_prepare_msi(domain, group) ?: container_add_domain(container, domain);
 		if (ret) {
 			vfio_refuse(container, VFIO_REFUSE_ATTACH,

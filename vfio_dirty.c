@@ -277,8 +277,8 @@ int vfio_dirty_get(struct vfio_type1_container *container, u64 iova, u64 size,
 	/* The bitmaps were made for another page size if a group came or went. */
 	if (!container->dirty_tracking || BIT_ULL(container->dirty_shift) != pgsize) {
 		vfio_refuse(container, VFIO_REFUSE_DIRTY,
-			    "DIRTY_PAGES: dirty tracking is not on%s",
-			    container->dirty_tracking ? " for this page size" : "");
+			    "DIRTY_PAGES: no dirty bitmap for pages of 0x%llx bytes: tracking is %s",
+			    pgsize, container->dirty_tracking ? "on for others" : "off");
 		goto unlock;
 	}
 	dma = vfio_dma_tree_range(tree, iova, last, &cut);

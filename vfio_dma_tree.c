@@ -9,7 +9,10 @@
  *	(insert) --> PENDING --settle--> LIVE --claim--> DYING --remove--> gone
  *	                \______________________remove_________________/
  *
- * Who meets somebody else's PENDING or DYING mapping notes tree->changes,
+ * While debugfs reads the run list of a LIVE mapping it is HELD, and then settled
+ * again.
+ *
+ * Who meets somebody else's PENDING, HELD or DYING mapping notes tree->changes,
  * drops all locks, and calls vfio_dma_tree_wait().
  *
  * Pure: knows nothing of the IOMMU or of user memory.

@@ -13,12 +13,13 @@
 #include <linux/uaccess.h>
 #include <linux/vfio.h>
 
+#include "trace/vfio_trace.h"
 #include "uapi/linux/vfio_type1.h"
 #include "vfio_type1.h"
 
 #define VFIO_TYPE1_VERSION "1.0"
 
-/* 6, and known by this name up to 7.1; later kernels only reserve the number. */
+/* VFIO_TYPE1_NESTING_IOMMU, but newer kernels only reserve the number. */
 #define TYPE1_NESTING_IOMMU 6
 
 #define DIRTY_BITMAP_BYTES(npages) (ALIGN((u64)(npages), BITS_PER_TYPE(u64)) / BITS_PER_BYTE)
@@ -94,13 +95,26 @@ static void type1_release(void *iommu_data)
 static int type1_attach_group(void *iommu_data, struct iommu_group *group,
 			      enum vfio_group_type type)
 {
-	return type == VFIO_EMULATED_IOMMU ? vfio_container_attach_emulated(iommu_data, group) :
-					     vfio_container_attach(iommu_data, group);
+	struct vfio_type1_container *container = iommu_data;
+	u64 begun = vfio_clock();
+	int ret;
+
+	ret = type == VFIO_EMULATED_IOMMU ? vfio_container_attach_emulated(container, group) :
+					    vfio_container_attach(container, group);
+	if (!ret)
+		vfio_count(container, VFIO_COUNT_ATTACHES, 1);
+	trace_attach(container, iommu_group_id(group), ret, vfio_clock_since(begun));
+	return ret;
 }
 
 static void type1_detach_group(void *iommu_data, struct iommu_group *group)
 {
-	vfio_container_detach(iommu_data, group);
+	struct vfio_type1_container *container = iommu_data;
+	u64 begun = vfio_clock();
+
+	vfio_container_detach(container, group);
+	vfio_count(container, VFIO_COUNT_DETACHES, 1);
+	trace_detach(container, iommu_group_id(group), 0, vfio_clock_since(begun));
 }
 
 static int type1_pin_pages(void *iommu_data, struct iommu_group *group, dma_addr_t user_iova,
@@ -136,9 +150,10 @@ static long check_extension(struct vfio_type1_container *container, unsigned lon
 	switch (arg) {
 	case VFIO_TYPE1_IOMMU:
 	case VFIO_TYPE1v2_IOMMU:
-	case TYPE1_NESTING_IOMMU:
 	case VFIO_UNMAP_ALL:
 		return 1;
+	case TYPE1_NESTING_IOMMU:
+		return VFIO_COMPAT_HAS_NESTING;
 	case VFIO_TYPE1_MEMORY:
 	case VFIO_TYPE1_STRICT_IOMMU:
 		/* The version of the interface. */
@@ -497,12 +512,19 @@ static const struct vfio_iommu_driver_ops type1_ops = {
 
 static int __init type1_init(void)
 {
-	return vfio_register_iommu_driver(&type1_ops);
+	int ret;
+
+	vfio_debugfs_init();
+	ret = vfio_register_iommu_driver(&type1_ops);
+	if (ret)
+		vfio_debugfs_exit();
+	return ret;
 }
 
 static void __exit type1_exit(void)
 {
 	vfio_unregister_iommu_driver(&type1_ops);
+	vfio_debugfs_exit();
 }
 
 module_init(type1_init);

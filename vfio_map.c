@@ -21,6 +21,7 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
+#include "trace/vfio_trace.h"
 #include "vfio_type1.h"
 
 /* Runs mapped at a time. */
@@ -178,8 +179,9 @@ static void map_charge_settle(struct map_work *work)
 }
 
 /* Tell which page, the first one of a batch, could not be pinned. */
-static void map_refuse_pin(struct vfio_type1_container *container, const struct vfio_dma *dma,
-			   struct mm_struct *mm, unsigned long page, int error)
+static __cold
+void map_refuse_pin(struct vfio_type1_container *container, const struct vfio_dma *dma,
+		    struct mm_struct *mm, unsigned long page, int error)
 {
 	unsigned long vaddr = dma->vaddr + (page << PAGE_SHIFT);
 
@@ -210,6 +212,7 @@ static int map_queue_to(struct map_work *work, struct iommu_domain *domain, u64 
 	int prot = work->dma->prot | IOMMU_CACHE;
 	ssize_t mapped;
 
+	vfio_count(work->container, VFIO_COUNT_IOMMU_MAPS, 1);
 	if (work->nr == 1)
 		return iommu_map(domain, iova, PFN_PHYS(vfio_run_pfn(work->runs[0])), size, prot,
 				 GFP_KERNEL_ACCOUNT);
@@ -218,8 +221,20 @@ static int map_queue_to(struct map_work *work, struct iommu_domain *domain, u64 
 		return mapped;
 	if (mapped == size)
 		return 0;
+	vfio_count(work->container, VFIO_COUNT_IOMMU_UNMAPS, 1);
 	iommu_unmap(domain, iova, mapped);
 	return -EIO;
+}
+
+/* For each run of the queue, which may be a page: only if somebody wants to know. */
+static noinline void map_trace_runs(const struct map_work *work, u64 iova)
+{
+	const struct vfio_run *run;
+
+	for (run = work->runs; run < work->runs + work->nr; run++) {
+		trace_run(work->container, iova, vfio_run_pfn(*run), vfio_run_npages(*run));
+		iova += PFN_PHYS(vfio_run_npages(*run));
+	}
 }
 
 /*
@@ -242,6 +257,8 @@ static int map_flush(struct map_work *work)
 		if (ret)
 			goto undo;
 	}
+	if (trace_run_enabled())
+		map_trace_runs(work, iova);
 	if (!work->dma->region)
 		vfio_runs_append(&work->dma->runs, work->runs, work->nr);
 	work->dma->mapped += work->npages;
@@ -254,6 +271,7 @@ undo:
 		    "MAP_DMA iova 0x%llx: the IOMMU refused 0x%zx bytes in %u runs: error %d",
 		    iova, size, work->nr, ret);
 	list_for_each_entry_continue_reverse(domain, &work->container->domains, next) {
+		vfio_count(work->container, VFIO_COUNT_IOMMU_UNMAPS, 1);
 		if (iommu_unmap(domain->domain, iova, size) < size) {
 			pr_err_ratelimited("IOMMU kept IOVA 0x%llx size 0x%zx; its pages stay pinned\n",
 					   iova, size);
@@ -279,16 +297,24 @@ static int map_next_batch(struct map_work *work, struct mm_struct *mm, unsigned 
 {
 	struct vfio_dma *dma = work->dma;
 	unsigned long vaddr = dma->vaddr + (page << PAGE_SHIFT);
+	unsigned long wanted = vfio_dma_npages(dma) - page;
+	u64 begun, cycles;
 	int ret;
 
 	cond_resched();
 	map_charge_settle(work);
-	ret = vfio_pin_fill(&work->batch, mm, vaddr, vfio_dma_npages(dma) - page, dma->prot);
+	begun = vfio_clock();
+	ret = vfio_pin_fill(&work->batch, mm, vaddr, wanted, dma->prot);
+	cycles = vfio_clock_since(begun);
+	vfio_count(work->container, VFIO_COUNT_PIN_CALLS, 1);
+	vfio_count(work->container, VFIO_COUNT_PIN_CYCLES, cycles);
+	trace_pin_batch(work->container, vaddr, wanted, ret, cycles);
 	if (ret < 0) {
 		if (ret != -EINTR)
 			map_refuse_pin(work->container, dma, mm, page, ret);
 		return ret;
 	}
+	vfio_count(work->container, VFIO_COUNT_PINNED_PAGES, ret);
 	return map_charge(work, page);
 }
 
@@ -472,9 +498,10 @@ static const char *map_overlap_kind(const struct vfio_dma *old, const struct vfi
 }
 
 /* Tell why the IOVA could not be taken. */
-static void map_refuse_insert(struct vfio_type1_container *container, const struct vfio_dma *dma,
-			      const struct map_overlap *overlap,
-			      const struct vfio_iova_span *nearest, int error)
+static __cold
+void map_refuse_insert(struct vfio_type1_container *container, const struct vfio_dma *dma,
+		       const struct map_overlap *overlap, const struct vfio_iova_span *nearest,
+		       int error)
 {
 	u64 iova = dma->iova, size = dma->last - dma->iova + 1;
 	struct vfio_cut_text cut;
@@ -590,6 +617,7 @@ static struct vfio_dma *map_create(u64 iova, u64 vaddr, u64 size, int prot)
 	dma->region = NULL;
 	dma->external = RB_ROOT;
 	dma->dirty = NULL;
+	dma->begun = vfio_clock();
 	return dma;
 }
 
@@ -615,6 +643,7 @@ int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u6
 {
 	unsigned long changes;
 	struct vfio_dma *dma;
+	u64 begun, cycles;
 	int ret;
 
 	ret = map_check(container, iova, vaddr, size, prot, set_vaddr);
@@ -625,6 +654,8 @@ int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u6
 	dma = map_create(iova, vaddr, size, prot);
 	if (IS_ERR(dma))
 		return PTR_ERR(dma);
+	begun = dma->begun;
+	trace_map_begin(container, iova, vaddr, size, prot);
 
 	for (;;) {
 		ret = vfio_container_lock_reach(container, dma->last);
@@ -640,7 +671,15 @@ int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u6
 		if (ret)
 			break;
 	}
-	if (ret)
+	/* From here on somebody else may unmap it. */
+	if (ret) {
 		vfio_dma_free(dma);
+	} else {
+		vfio_count(container, VFIO_COUNT_MAPS, 1);
+		vfio_count(container, VFIO_COUNT_MAPPED_PAGES, size >> PAGE_SHIFT);
+	}
+	cycles = vfio_clock_since(begun);
+	vfio_count(container, VFIO_COUNT_MAP_CYCLES, cycles);
+	trace_map_end(container, iova, ret, ret ? 0 : size >> PAGE_SHIFT, cycles);
 	return ret;
 }

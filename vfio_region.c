@@ -238,6 +238,7 @@ static int fill_batch(struct vfio_type1_container *container, struct region_fill
 	int prot = region_prot(region), ret;
 
 	ret = vfio_pin_fill(&fill->batch, region->owner.mm, vaddr, npages, prot);
+	vfio_count(container, VFIO_COUNT_PIN_CALLS, 1);
 	if (ret < 0) {
 		if (ret != -EINTR)
 			vfio_refuse(container, VFIO_REFUSE_PIN,
@@ -247,6 +248,7 @@ static int fill_batch(struct vfio_type1_container *container, struct region_fill
 				    vfio_pin_why_not(region->owner.mm, vaddr, prot, ret), ret);
 		return ret;
 	}
+	vfio_count(container, VFIO_COUNT_PINNED_PAGES, ret);
 	ram = batch_count_ram(&fill->batch);
 	ret = vfio_account_charge(&region->owner, ram);
 	if (ret == -ENOMEM)

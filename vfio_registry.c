@@ -380,7 +380,7 @@ static bool container_find_user(struct vfio_type1_container *container,
 		spin_lock(&tree->lock);
 		dma = vfio_dma_tree_first(tree, iova, U64_MAX);
 		for (n = 0; dma && n < FIND_STEP; n++, dma = vfio_dma_tree_next(dma)) {
-			if (dma->region == region) {
+			if (READ_ONCE(dma->region) == region) {
 				*user = (struct vfio_iova_span) { dma->iova, dma->last };
 				spin_unlock(&tree->lock);
 				return true;

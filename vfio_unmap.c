@@ -20,6 +20,7 @@
 
 #include <linux/slab.h>
 
+#include "trace/vfio_trace.h"
 #include "vfio_type1.h"
 
 /* Runs of a window that needs no allocated memory. */
@@ -34,13 +35,14 @@
 
 /**
  * struct vfio_window - runs on their way out
+ * @container: the container
  * @domain: primary domain
  * @gather: IOTLB ranges to invalidate
  * @runs: runs gathered so far
  * @capacity: how many fit
  * @nr: how many there are
  * @npages: pages in @runs
- * @unsynced: something was unmapped since the last sync
+ * @calls: calls of the IOMMU since the last sync, which is due if there were any
  * @kept: some run was not given back
  * @owner: who is to get @refund, or NULL
  * @refund: charged pages to give back after the next sync
@@ -50,13 +52,14 @@
  * @onstack: memory for @runs that is always there
  */
 struct vfio_window {
+	struct vfio_type1_container *container;
 	struct iommu_domain *domain;
 	struct iommu_iotlb_gather gather;
 	struct vfio_run *runs;
 	unsigned int capacity;
 	unsigned int nr;
 	unsigned long npages;
-	bool unsynced;
+	unsigned int calls;
 	bool kept;
 	const struct vfio_owner *owner;
 	unsigned long refund;
@@ -68,7 +71,7 @@ struct vfio_window {
 
 static size_t window_unmap(struct vfio_window *w, u64 iova, size_t size)
 {
-	w->unsynced = true;
+	w->calls++;
 	return iommu_unmap_fast(w->domain, iova, size, &w->gather);
 }
 
@@ -112,9 +115,14 @@ static void window_close_span(struct vfio_window *w)
 static void window_flush(struct vfio_window *w)
 {
 	window_close_span(w);
-	if (w->unsynced)
+	if (w->calls) {
 		iommu_iotlb_sync(w->domain, &w->gather);
-	w->unsynced = false;
+		vfio_count(w->container, VFIO_COUNT_WINDOWS, 1);
+		vfio_count(w->container, VFIO_COUNT_SYNCS, 1);
+		vfio_count(w->container, VFIO_COUNT_IOMMU_UNMAPS, w->calls);
+		trace_window(w->container, w->nr, PFN_PHYS(w->npages), w->calls);
+	}
+	w->calls = 0;
 	vfio_unpin_runs(w->runs, w->nr);
 	w->nr = 0;
 	w->npages = 0;
@@ -149,7 +157,8 @@ static enum vfio_unmap_walk unmap_walk(const struct vfio_dma *dma,
 }
 
 /* Unmap and sync a mapping, without looking at its runs.  Return: whether it is gone. */
-static bool unmap_blind(struct iommu_domain *domain, const struct vfio_dma *dma)
+static bool unmap_blind(struct vfio_type1_container *container, struct iommu_domain *domain,
+			const struct vfio_dma *dma)
 {
 	u64 iova = dma->iova, left = (u64)dma->mapped << PAGE_SHIFT;
 	size_t size;
@@ -157,6 +166,8 @@ static bool unmap_blind(struct iommu_domain *domain, const struct vfio_dma *dma)
 
 	for (; left; left -= size, iova += size) {
 		size = min_t(u64, left, VFIO_RUN_BYTES_MAX - (iova & (VFIO_RUN_BYTES_MAX - 1)));
+		vfio_count(container, VFIO_COUNT_IOMMU_UNMAPS, 1);
+		vfio_count(container, VFIO_COUNT_SYNCS, 1);
 		if (iommu_unmap(domain, iova, size) < size) {
 			unmap_complain(iova, size);
 			gone = false;
@@ -176,7 +187,7 @@ static bool unmap_others(struct vfio_type1_container *container, const struct vf
 	bool gone = true;
 
 	list_for_each_entry_continue(domain, &container->domains, next)
-		gone &= unmap_blind(domain->domain, dma);
+		gone &= unmap_blind(container, domain->domain, dma);
 	return gone;
 }
 
@@ -294,11 +305,12 @@ static void window_begin(struct vfio_type1_container *container, struct vfio_win
 	struct vfio_run *spare = NULL;
 
 	/* Field by field: the stack need not be cleared. */
+	w->container = container;
 	w->runs = w->onstack;
 	w->capacity = WINDOW_ONSTACK;
 	w->nr = 0;
 	w->npages = 0;
-	w->unsynced = false;
+	w->calls = 0;
 	w->kept = false;
 	w->owner = NULL;
 	w->refund = 0;
@@ -336,7 +348,7 @@ static void window_empty(struct vfio_type1_container *container, struct vfio_win
 		window_add_mapping(container, w, dma);
 	} else if (dma->mapped) {
 		window_close_span(w);
-		unmap_blind(w->domain, dma);
+		unmap_blind(container, w->domain, dma);
 		vfio_dma_keep(dma);
 	}
 	dma->mapped = 0;
@@ -619,7 +631,8 @@ static int unmap_prepare(struct vfio_type1_container *container, struct vfio_unm
 }
 
 /* Tell of an UNMAP on v1 that found nothing to remove: no error, but seldom meant so. */
-static void unmap_refuse_nothing(struct vfio_type1_container *container, u64 iova, u64 size)
+static __cold
+void unmap_refuse_nothing(struct vfio_type1_container *container, u64 iova, u64 size)
 {
 	struct vfio_iova_span inside = {};
 	struct vfio_dma *dma;
@@ -678,8 +691,10 @@ int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, b
 	};
 	enum unmap_next next = UNMAP_MORE;
 	struct vfio_iova_span cut;
+	u64 begun = vfio_clock(), cycles;
 	int ret = 0;
 
+	trace_unmap_begin(container, iova, size, all);
 	*unmapped = 0;
 	down_read(&container->lock);
 	while (!ret && next != UNMAP_DONE) {
@@ -712,6 +727,12 @@ int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, b
 		}
 	}
 	up_read(&container->lock);
+	if (!ret)
+		vfio_count(container, VFIO_COUNT_UNMAPS, 1);
+	vfio_count(container, VFIO_COUNT_UNMAPPED_PAGES, *unmapped >> PAGE_SHIFT);
+	cycles = vfio_clock_since(begun);
+	vfio_count(container, VFIO_COUNT_UNMAP_CYCLES, cycles);
+	trace_unmap_end(container, iova, ret, *unmapped >> PAGE_SHIFT, cycles);
 	return ret;
 }
 

@@ -20,9 +20,10 @@
  *	write: the list of domains and their groups, the valid IOVA ranges,
  *	pgsize_bitmap.  read: everything that maps, unmaps or looks.  Its writer
  *	owns the inside of every mapping, whatever the mapping's state.
- *  mapping state (PENDING, LIVE, DYING)
+ *  mapping state (PENDING, LIVE, HELD, DYING)
  *	whoever moved a mapping to PENDING or DYING owns its inside: pages,
- *	run list, IOPTEs, charge.  Nobody waits for a state with
+ *	run list, IOPTEs, charge.  Whoever moved it to HELD may read it, and
+ *	keeps container->lock until it is LIVE again.  Nobody waits for a state with
  *	container->lock held: the owner may need that lock to get on.
  *  container->external_lock (mutex)
  *	what in-kernel users have pinned, and the dirty bits they set.  UNMAP
@@ -48,7 +49,8 @@
  *
  * and, outside of all of these, container->device_lock (mutex): the list of
  * in-kernel devices, also while they are told of an unmap; being told, they
- * unpin, which takes container->lock.
+ * unpin, which takes container->lock; and container->debugfs_lock (mutex): one
+ * reader at a time makes mappings HELD.
  *
  * Invariants:
  *
@@ -74,6 +76,7 @@
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
+#include <linux/percpu.h>
 #include <linux/ratelimit.h>
 #include <linux/rbtree.h>
 #include <linux/refcount.h>
@@ -81,6 +84,7 @@
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
+#include <linux/timex.h>
 #include <linux/types.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
@@ -247,7 +251,11 @@ static inline bool vfio_runs_next(struct vfio_runs_iter *iter, struct vfio_run *
 
 /* ---- valid IOVA ranges (vfio_iova.c): pure ---- */
 
-/* One valid stretch of IOVA, both ends inclusive. */
+/**
+ * struct vfio_iova_span - a stretch of IOVA
+ * @first: first byte
+ * @last: last byte
+ */
 struct vfio_iova_span {
 	u64 first;
 	u64 last;
@@ -279,6 +287,7 @@ const struct vfio_iova_span *vfio_iova_nearest(const struct vfio_iova_set *set, 
 enum vfio_dma_state {
 	VFIO_DMA_PENDING,	/* MAP is filling it */
 	VFIO_DMA_LIVE,		/* nobody's: may be claimed */
+	VFIO_DMA_HELD,		/* LIVE, and its run list is being read (debugfs) */
 	VFIO_DMA_DYING,		/* UNMAP is emptying it */
 };
 
@@ -339,7 +348,8 @@ struct vfio_region {
 /**
  * struct vfio_dma - one mapping
  * @node: in the tree; tree->lock
- * @claim: in the list of the UNMAP that owns it; the owner
+ * @claim: in the list of the UNMAP that owns it, while DYING; the owner
+ * @begun: vfio_clock() when MAP began, while PENDING; constant
  * @iova: first byte, constant
  * @last: last byte, constant
  * @vaddr: user address of the first byte; container->lock for write
@@ -364,7 +374,10 @@ struct vfio_region {
  */
 struct vfio_dma {
 	struct rb_node node;
-	struct list_head claim;
+	union {
+		struct list_head claim;
+		u64 begun;
+	};
 	dma_addr_t iova;
 	dma_addr_t last;
 	unsigned long vaddr;
@@ -591,6 +604,60 @@ void vfio_watch_stop(struct vfio_region *region);
 unsigned long vfio_watch_read(struct vfio_region *region);
 bool vfio_watch_changed(struct vfio_region *region, unsigned long seq);
 
+/* ---- counters (vfio_debugfs.c) ---- */
+
+/* What a container counts; Documentation/debugfs.rst says what each means. */
+enum vfio_count {
+	VFIO_COUNT_MAPS,
+	VFIO_COUNT_UNMAPS,
+	VFIO_COUNT_MAPPED_PAGES,
+	VFIO_COUNT_UNMAPPED_PAGES,
+	VFIO_COUNT_PIN_CALLS,
+	VFIO_COUNT_PINNED_PAGES,
+	VFIO_COUNT_IOMMU_MAPS,
+	VFIO_COUNT_IOMMU_UNMAPS,
+	VFIO_COUNT_SYNCS,
+	VFIO_COUNT_WINDOWS,
+	VFIO_COUNT_ATTACHES,
+	VFIO_COUNT_DETACHES,
+	VFIO_COUNT_PIN_CYCLES,
+	VFIO_COUNT_MAP_CYCLES,
+	VFIO_COUNT_UNMAP_CYCLES,
+	VFIO_COUNT_NR
+};
+
+/* What one CPU has counted. */
+struct vfio_counters {
+	u64 value[VFIO_COUNT_NR];
+};
+
+/**
+ * vfio_clock() - the time, for differences
+ *
+ * The CPU's own counter: any clock that knows of seconds takes as long to read as
+ * a hundredth of the shortest request.
+ *
+ * Return: cycles, for vfio_container_ns().
+ */
+static inline u64 vfio_clock(void)
+{
+	return get_cycles();
+}
+
+/**
+ * vfio_clock_since() - how long ago was that?
+ * @begun: from vfio_clock(), possibly on another CPU
+ *
+ * Return: cycles.
+ */
+static inline u64 vfio_clock_since(u64 begun)
+{
+	u64 now = vfio_clock();
+
+	/* CPUs may differ by a little. */
+	return now > begun ? now - begun : 0;
+}
+
 /* ---- containers (vfio_container.c) ---- */
 
 /**
@@ -728,6 +795,14 @@ static inline void vfio_spares_keep(struct vfio_spares *spares, void *spare)
  * @v2: VFIO_TYPE1v2_IOMMU semantics, constant
  * @strict: only registered memory can be mapped, constant
  * @nesting: VFIO_TYPE1_NESTING_IOMMU, constant
+ * @id: number, in the order in which containers were opened, constant
+ * @opener_pid: thread group that opened the container, constant
+ * @opener_comm: its name then, constant
+ * @opened: vfio_clock() then, constant
+ * @opened_ns: ktime_get_ns() then, constant
+ * @counters: see enum vfio_count
+ * @debugfs: directory in debugfs, or an ERR_PTR, or NULL; constant
+ * @debugfs_lock: see the top of this file
  */
 struct vfio_type1_container {
 	struct kref users;
@@ -755,19 +830,42 @@ struct vfio_type1_container {
 	bool v2;
 	bool strict;
 	bool nesting;
+	unsigned int id;
+	pid_t opener_pid;
+	char opener_comm[TASK_COMM_LEN];
+	u64 opened;
+	u64 opened_ns;
+	struct vfio_counters __percpu *counters;
+	struct dentry *debugfs;
+	struct mutex debugfs_lock; /* one reader of the mappings */
 };
+
+/**
+ * vfio_count() - count something
+ * @container: the container
+ * @which: what
+ * @n: how much of it
+ *
+ * A single instruction on most machines, so that it may stand in any request.
+ */
+static inline void vfio_count(struct vfio_type1_container *container, enum vfio_count which, u64 n)
+{
+	if (IS_ENABLED(CONFIG_DEBUG_FS))
+		this_cpu_add(container->counters->value[which], n);
+}
 
 struct vfio_type1_container *vfio_container_create(bool v2, bool nesting);
 void vfio_container_destroy(struct vfio_type1_container *container);
 void vfio_container_put(struct vfio_type1_container *container);
+u64 vfio_container_ns(const struct vfio_type1_container *container, u64 cycles);
 int vfio_container_attach(struct vfio_type1_container *container, struct iommu_group *group);
 int vfio_container_attach_emulated(struct vfio_type1_container *container,
 				   struct iommu_group *group);
 void vfio_container_detach(struct vfio_type1_container *container, struct iommu_group *group);
 bool vfio_container_coherent(struct vfio_type1_container *container);
 int vfio_container_lock_reach(struct vfio_type1_container *container, u64 last);
-int vfio_container_for_each_cut(struct vfio_type1_container *container, vfio_cut_fn_t fn,
-				void *data);
+int vfio_container_walk_cuts(struct vfio_type1_container *container, vfio_cut_fn_t fn,
+			     void *data);
 void vfio_container_describe_cut(struct vfio_type1_container *container, u64 first, u64 last,
 				 struct vfio_cut_text *text);
 
@@ -843,9 +941,13 @@ struct vfio_run vfio_map_region_run(const struct vfio_dma *dma, unsigned long pa
 /* Runs taken out of the primary domain before one IOTLB sync. */
 #define VFIO_WINDOW_RUNS	512
 
-/* Where a caller wants to know which pages were dirty. */
+/**
+ * struct vfio_dirty_request - where a caller wants to know which pages were dirty
+ * @bitmap: bit 0 is the first page of the range
+ * @pgsize: bytes that a bit stands for
+ */
 struct vfio_dirty_request {
-	u64 __user *bitmap;	/* bit 0 is the first page of the range */
+	u64 __user *bitmap;
 	u64 pgsize;
 };
 
@@ -905,6 +1007,43 @@ void vfio_dirty_mark(struct vfio_type1_container *container, struct vfio_dma *dm
 void vfio_dirty_mark_all(struct vfio_type1_container *container);
 int vfio_dirty_report(struct vfio_type1_container *container, struct vfio_dma *dma, u64 base,
 		      const struct vfio_dirty_request *request);
+
+/* ---- what debugfs shows (vfio_debugfs.c) ---- */
+
+/* Classes of runs, by length: 2^k to 2^(k+1)-1 pages. */
+#define VFIO_SURVEY_CLASSES	19
+
+static_assert(VFIO_RUN_PAGES_MAX < BIT_ULL(VFIO_SURVEY_CLASSES));
+
+/**
+ * struct vfio_survey - what a run list amounts to
+ * @runs: how many there are
+ * @bytes_4k: bytes that the IOMMU can map with smaller pages only
+ * @bytes_2m: bytes that it can map with pages of 2 MiB
+ * @bytes_1g: bytes that it can map with pages of 1 GiB
+ * @hist: runs by length
+ */
+struct vfio_survey {
+	unsigned long runs;
+	u64 bytes_4k;
+	u64 bytes_2m;
+	u64 bytes_1g;
+	unsigned long hist[VFIO_SURVEY_CLASSES];
+};
+
+#if IS_ENABLED(CONFIG_DEBUG_FS)
+void vfio_survey(const struct vfio_runs *runs, u64 iova, unsigned long pgsizes,
+		 struct vfio_survey *survey);
+void vfio_debugfs_init(void);
+void vfio_debugfs_exit(void);
+int vfio_debugfs_add(struct vfio_type1_container *container);
+void vfio_debugfs_remove(struct vfio_type1_container *container);
+#else
+static inline void vfio_debugfs_init(void) {}
+static inline void vfio_debugfs_exit(void) {}
+static inline int vfio_debugfs_add(struct vfio_type1_container *container) { return 0; }
+static inline void vfio_debugfs_remove(struct vfio_type1_container *container) {}
+#endif
 
 /* ---- chunks without a run list (vfio_fgsp.c) ---- */
 
