@@ -20,7 +20,8 @@
  * vfio_owner_init() - note the calling process as the owner of a mapping
  * @owner: what to fill in
  *
- * Takes references that vfio_owner_put() drops.
+ * Takes references that vfio_owner_put() drops.  Who is going to charge the owner calls
+ * vfio_owner_init_limit(), too.
  *
  * Context: process context.
  * Return: 0; -ENODEV if the caller has no memory of its own (a kernel thread).
@@ -32,8 +33,21 @@ int vfio_owner_init(struct vfio_owner *owner)
 	owner->task = get_task_struct(current->group_leader);
 	owner->mm = current->mm;
 	mmgrab(owner->mm);
-	owner->lock_cap = capable(CAP_IPC_LOCK);
+	owner->lock_cap = false;
 	return 0;
+}
+
+/**
+ * vfio_owner_init_limit() - note whether RLIMIT_MEMLOCK applies to an owner
+ * @owner: owner that the calling process is
+ *
+ * Not part of vfio_owner_init(), as asking takes as long as the rest of it ten times.
+ *
+ * Context: process context.
+ */
+void vfio_owner_init_limit(struct vfio_owner *owner)
+{
+	owner->lock_cap = capable(CAP_IPC_LOCK);
 }
 
 /**

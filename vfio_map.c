@@ -568,6 +568,9 @@ static int map_complete(struct vfio_type1_container *container, struct vfio_dma 
 	struct vfio_dma_tree *tree = &container->tree;
 	int ret = vfio_registry_take(container, dma);
 
+	/* Registered memory is charged already. */
+	if (!dma->region)
+		vfio_owner_init_limit(&dma->owner);
 	if (!ret && vfio_container_has_iommu(container))
 		ret = vfio_map_fill(container, dma);
 	/* Last: what cannot be pinned should not cost a large bitmap. */

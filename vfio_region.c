@@ -378,6 +378,7 @@ struct vfio_region *vfio_region_create(struct vfio_type1_container *container,
 		kvfree(region);
 		return ERR_PTR(ret);
 	}
+	vfio_owner_init_limit(&region->owner);
 	ret = vfio_watch_start(region);
 	if (!ret) {
 		/* What began to change before cannot leave a mark. */

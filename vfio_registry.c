@@ -477,6 +477,29 @@ void vfio_registry_count(struct vfio_type1_container *container, u32 *regions, u
 	up_read(&registry->lock);
 }
 
+/**
+ * vfio_registry_for_each() - look at what is registered
+ * @container: a container
+ * @fn: called for each region of the process that the container belongs to, by
+ *	ascending address
+ * @data: for @fn
+ *
+ * Context: may sleep; container->lock held.
+ */
+void vfio_registry_for_each(struct vfio_type1_container *container,
+			    void (*fn)(const struct vfio_region *region, void *data), void *data)
+{
+	struct vfio_registry *registry = container->registry;
+	struct rb_node *node;
+
+	if (!registry)
+		return;
+	down_read(&registry->lock);
+	for (node = rb_first(&registry->regions); node; node = rb_next(node))
+		fn(rb_entry(node, struct vfio_region, node), data);
+	up_read(&registry->lock);
+}
+
 /* ---- mapping ---- */
 
 /*

@@ -110,6 +110,7 @@ static int vaddr_change_owner(struct vfio_type1_container *container, struct vfi
 	ret = vfio_owner_init(&owner);
 	if (ret)
 		return ret;
+	vfio_owner_init_limit(&owner);
 	ret = vfio_account_charge(&owner, npages);
 	if (ret == -ENOMEM)
 		vfio_account_refuse(container, &owner, "MAP_DMA with VADDR iova", dma->iova,

@@ -296,7 +296,8 @@ enum vfio_dma_state {
  * @task: thread group leader, whose RLIMIT_MEMLOCK counts; a reference is held
  * @mm: whose pages are pinned and whose locked_vm is charged; grabbed, not got,
  *	so that a mapping does not keep a dead process's memory
- * @lock_cap: had CAP_IPC_LOCK at MAP, so that no limit applies
+ * @lock_cap: had CAP_IPC_LOCK at MAP, so that no limit applies; meaningful if there is
+ *	something to charge
  */
 struct vfio_owner {
 	struct task_struct *task;
@@ -455,6 +456,7 @@ void vfio_dma_tree_wake(struct vfio_dma_tree *tree);
 /* ---- locked_vm (vfio_account.c) ---- */
 
 int vfio_owner_init(struct vfio_owner *owner);
+void vfio_owner_init_limit(struct vfio_owner *owner);
 void vfio_owner_put(struct vfio_owner *owner);
 int vfio_account_charge(const struct vfio_owner *owner, unsigned long npages);
 void vfio_account_refund(const struct vfio_owner *owner, unsigned long npages);
@@ -592,6 +594,8 @@ int vfio_registry_register(struct vfio_type1_container *container, u64 vaddr, u6
 			   bool read_only);
 int vfio_registry_unregister(struct vfio_type1_container *container, u64 vaddr, u64 size);
 void vfio_registry_count(struct vfio_type1_container *container, u32 *regions, u64 *size);
+void vfio_registry_for_each(struct vfio_type1_container *container,
+			    void (*fn)(const struct vfio_region *region, void *data), void *data);
 int vfio_registry_take_region(struct vfio_type1_container *container, struct vfio_dma *dma);
 void vfio_registry_orphan(struct vfio_registry *registry);
 
