@@ -352,14 +352,19 @@ static int map_pages(struct map_work *work, struct mm_struct *mm)
 /* Pin a mapping's memory and map it. */
 static int map_memory(struct map_work *work)
 {
-	struct mm_struct *mm = work->dma->owner.mm;
+	const struct vfio_dma *dma = work->dma;
+	struct mm_struct *mm = dma->owner.mm;
 	int ret;
 
-	if (mm != current->mm && !mmget_not_zero(mm))
+	if (mm != current->mm && !mmget_not_zero(mm)) {
+		vfio_refuse(work->container, VFIO_REFUSE_PIN,
+			    "attach: process %d, which made the mapping 0x%llx-0x%llx, has exited: no memory to pin",
+			    task_pid_nr(dma->owner.task), (u64)dma->iova, (u64)dma->last);
 		return -ESRCH;
+	}
 	ret = map_pages(work, mm);
 	if (ret) {
-		vfio_pin_drop(&work->batch, work->dma->prot);
+		vfio_pin_drop(&work->batch, dma->prot);
 		vfio_unpin_runs(work->runs, work->nr);
 	} else {
 		map_charge_settle(work);

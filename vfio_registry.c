@@ -319,9 +319,9 @@ static int registry_again(struct vfio_type1_container *container, struct vfio_re
 		return 0;
 	}
 	vfio_refuse(container, VFIO_REFUSE_REGISTRY,
-		    "REGISTER_MEMORY vaddr 0x%lx size 0x%lx%s: overlaps what is registered at vaddr 0x%lx size 0x%lx%s, and is not the same",
-		    vaddr, npages << PAGE_SHIFT, read_only ? " read-only" : "", region->vaddr,
-		    region->npages << PAGE_SHIFT, region->read_only ? " read-only" : "");
+		    "REGISTER_MEMORY vaddr 0x%lx size 0x%lx for %s: overlaps what is registered at vaddr 0x%lx size 0x%lx for %s, and is not the same",
+		    vaddr, npages << PAGE_SHIFT, read_only ? "reading" : "writing", region->vaddr,
+		    region->npages << PAGE_SHIFT, region->read_only ? "reading" : "writing");
 	return -EINVAL;
 }
 
@@ -440,8 +440,8 @@ int vfio_registry_unregister(struct vfio_type1_container *container, u64 vaddr, 
 		region = registry_find(registry, vaddr, vaddr + size - 1);
 	if (!region || region->vaddr != vaddr || region_last(region) != vaddr + size - 1) {
 		vfio_refuse(container, VFIO_REFUSE_REGISTRY,
-			    "UNREGISTER_MEMORY vaddr 0x%llx size 0x%llx: not registered by this process%s",
-			    vaddr, size, region ? " with these values" : "");
+			    "UNREGISTER_MEMORY vaddr 0x%llx size 0x%llx: no such range is registered by this process",
+			    vaddr, size);
 		ret = -ENOENT;
 	} else if (region->registered > 1) {
 		region->registered--;
