@@ -14,6 +14,8 @@
 
 #include "vfio_type1.h"
 
+#define PAGES_TO_KIB(npages)	((npages) << (PAGE_SHIFT - 10))
+
 /**
  * vfio_owner_init() - note the calling process as the owner of a mapping
  * @owner: what to fill in
@@ -85,4 +87,24 @@ void vfio_account_refund(const struct vfio_owner *owner, unsigned long npages)
 	__account_locked_vm(owner->mm, npages, false, owner->task, owner->lock_cap);
 	mmap_write_unlock(owner->mm);
 	mmput(owner->mm);
+}
+
+/**
+ * vfio_account_refuse() - tell of an exceeded RLIMIT_MEMLOCK
+ * @container: whose request it was
+ * @owner: whose limit
+ * @request: what was asked for
+ * @iova: first byte that it was asked for
+ * @npages: pages that have to be charged yet, if all of them are RAM
+ */
+void vfio_account_refuse(struct vfio_type1_container *container, const struct vfio_owner *owner,
+			 const char *request, u64 iova, unsigned long npages)
+{
+	unsigned long locked = READ_ONCE(owner->mm->locked_vm);
+
+	vfio_refuse(container, VFIO_REFUSE_MEMLOCK,
+		    "%s iova 0x%llx: RLIMIT_MEMLOCK of process %d exceeded: limit %lu KiB, locked %lu KiB, up to %lu KiB more needed; raise the limit to %lu KiB (ulimit -l, LimitMEMLOCK=)",
+		    request, iova, task_pid_nr(owner->task),
+		    task_rlimit(owner->task, RLIMIT_MEMLOCK) >> 10, PAGES_TO_KIB(locked),
+		    PAGES_TO_KIB(npages), PAGES_TO_KIB(locked + npages));
 }

@@ -14,12 +14,16 @@
 #include <linux/iommu.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/timekeeping.h>
 #include <uapi/linux/vfio.h>
 
+#include "trace/vfio_trace.h"
 #include "vfio_type1.h"
 
 /* What a page table of the smallest depth in use reaches: three levels. */
 #define TABLE_LAST_MIN	(BIT_ULL(39) - 1)
+
+static atomic_t last_id = ATOMIC_INIT(0);
 
 /**
  * vfio_container_create() - make a container
@@ -49,11 +53,34 @@ struct vfio_type1_container *vfio_container_create(bool v2, bool nesting)
 	vfio_refuse_init(container);
 	container->v2 = v2;
 	container->nesting = nesting;
+	container->id = atomic_inc_return(&last_id);
+	container->opener_pid = current->tgid;
+	get_task_comm(container->opener_comm, current->group_leader);
+	container->opened = vfio_clock();
+	container->opened_ns = ktime_get_ns();
 	if (vfio_debugfs_add(container)) {
 		kfree(container);
 		return ERR_PTR(-ENOMEM);
 	}
 	return container;
+}
+
+/**
+ * vfio_container_ns() - how long is that?
+ * @container: a container, whose age is known in cycles and in nanoseconds
+ * @cycles: from vfio_clock_since()
+ *
+ * Return: nanoseconds; 0 on a machine whose counter stands still.
+ */
+u64 vfio_container_ns(const struct vfio_type1_container *container, u64 cycles)
+{
+	u64 age = vfio_clock_since(container->opened);
+	u64 age_ns = ktime_get_ns() - container->opened_ns;
+	int excess = max(fls64(age_ns) - 32, 0);
+
+	age >>= excess;
+	age_ns >>= excess;
+	return age ? mul_u64_u64_shr(cycles, div64_u64(age_ns << 32, age), 32) : 0;
 }
 
 static void domain_free(struct vfio_domain *domain)
@@ -193,6 +220,10 @@ int vfio_container_lock_reach(struct vfio_type1_container *container, u64 last)
 		down_write(&container->lock);
 		if (last > container->table_last)
 			ret = container_grow_tables(container, last);
+		if (ret)
+			vfio_refuse(container, VFIO_REFUSE_IOMMU,
+				    "MAP_DMA up to iova 0x%llx: the IOMMU's page table does not reach it: error %d",
+				    last, ret);
 		downgrade_write(&container->lock);
 	}
 	if (container->closed)
@@ -233,7 +264,7 @@ static void resv_free(struct list_head *regions)
 
 /* What people call each kind of cut. */
 const char *const vfio_cut_names[] = {
-	[VFIO_CUT_APERTURE] = "aperture",
+	[VFIO_CUT_APERTURE] = "outside the aperture",
 	[VFIO_CUT_DIRECT] = "direct region",
 	[VFIO_CUT_RESERVED] = "reserved region",
 	[VFIO_CUT_MSI] = "MSI window",
@@ -269,7 +300,7 @@ static int cut_tell_region(const struct iommu_resv_region *region, int group,
 }
 
 /* Tell @fn what one group cuts. */
-static int group_for_each_cut(struct iommu_group *group, vfio_cut_fn_t fn, void *data)
+static int group_walk_cuts(struct iommu_group *group, vfio_cut_fn_t fn, void *data)
 {
 	struct iommu_resv_region *region;
 	LIST_HEAD(regions);
@@ -282,8 +313,8 @@ static int group_for_each_cut(struct iommu_group *group, vfio_cut_fn_t fn, void 
 }
 
 /* Tell @fn what domain number @nr and its groups cut. */
-static int domain_for_each_cut(const struct vfio_domain *domain, int nr, vfio_cut_fn_t fn,
-			       void *data)
+static int domain_walk_cuts(const struct vfio_domain *domain, int nr, vfio_cut_fn_t fn,
+			    void *data)
 {
 	const struct iommu_domain_geometry *geometry = &domain->domain->geometry;
 	struct vfio_iova_cut cut = { .kind = VFIO_CUT_APERTURE, .nr = nr };
@@ -299,26 +330,26 @@ static int domain_for_each_cut(const struct vfio_domain *domain, int nr, vfio_cu
 		ret = ret ?: fn(&cut, data);
 	}
 	list_for_each_entry(entry, &domain->groups, next)
-		ret = ret ?: group_for_each_cut(entry->group, fn, data);
+		ret = ret ?: group_walk_cuts(entry->group, fn, data);
 	return ret;
 }
 
 /* The same for all domains, and for @extra, if not NULL, which is not in the list yet. */
-static int container_for_each_cut(struct vfio_type1_container *container,
-				  const struct vfio_domain *extra, vfio_cut_fn_t fn, void *data)
+static int container_walk_cuts(struct vfio_type1_container *container,
+			       const struct vfio_domain *extra, vfio_cut_fn_t fn, void *data)
 {
 	struct vfio_domain *domain;
 	int nr = 0, ret = 0;
 
 	list_for_each_entry(domain, &container->domains, next)
-		ret = ret ?: domain_for_each_cut(domain, nr++, fn, data);
+		ret = ret ?: domain_walk_cuts(domain, nr++, fn, data);
 	if (extra)
-		ret = ret ?: domain_for_each_cut(extra, nr, fn, data);
+		ret = ret ?: domain_walk_cuts(extra, nr, fn, data);
 	return ret;
 }
 
 /**
- * vfio_container_for_each_cut() - what makes IOVA invalid, piece by piece
+ * vfio_container_walk_cuts() - what makes IOVA invalid, piece by piece
  * @container: the container
  * @fn: called for each piece, in no order, and possibly for overlapping ones; by
  *	returning other than 0 it ends the walk
@@ -329,42 +360,61 @@ static int container_for_each_cut(struct vfio_type1_container *container,
  * Context: may sleep; container->lock held.
  * Return: 0; -ENOMEM; whatever @fn returned.
  */
-int vfio_container_for_each_cut(struct vfio_type1_container *container, vfio_cut_fn_t fn,
-				void *data)
+int vfio_container_walk_cuts(struct vfio_type1_container *container, vfio_cut_fn_t fn,
+			     void *data)
 {
-	return container_for_each_cut(container, NULL, fn, data);
+	return container_walk_cuts(container, NULL, fn, data);
 }
 
+/* The lowest piece so far that a range touches. */
 struct cut_search {
-	u64 iova;
-	struct vfio_iova_cut *found;
+	struct vfio_iova_span range;
+	struct vfio_iova_cut lowest;
+	bool found;
 };
 
 static int cut_compare(const struct vfio_iova_cut *cut, void *data)
 {
 	struct cut_search *search = data;
 
-	if (search->iova < cut->range.first || search->iova > cut->range.last)
+	if (cut->range.first > search->range.last || cut->range.last < search->range.first ||
+	    (search->found && cut->range.first >= search->lowest.range.first))
 		return 0;
-	*search->found = *cut;
-	return 1;
+	search->lowest = *cut;
+	search->found = true;
+	return 0;
+}
+
+/* Describe the lowest piece that makes a range invalid; for @extra see above. */
+static void cut_describe(struct vfio_type1_container *container, const struct vfio_domain *extra,
+			 u64 first, u64 last, struct vfio_cut_text *text)
+{
+	struct cut_search search = { .range = { first, last } };
+	const struct vfio_iova_cut *cut = &search.lowest;
+
+	container_walk_cuts(container, extra, cut_compare, &search);
+	if (search.found)
+		snprintf(text->s, sizeof(text->s), "%s of %s %d: 0x%llx-0x%llx",
+			 vfio_cut_names[cut->kind],
+			 cut->kind == VFIO_CUT_APERTURE ? "domain" : "group", cut->nr,
+			 cut->range.first, cut->range.last);
+	else
+		strscpy(text->s, "unknown, memory is short", sizeof(text->s));
 }
 
 /**
- * vfio_container_find_cut() - what makes an address invalid
+ * vfio_container_describe_cut() - say what makes a range invalid
  * @container: the container
- * @iova: the address
- * @cut: set to a piece that holds it
+ * @first: first byte of the range
+ * @last: last byte of the range
+ * @text: set to what it is, whose, and where
  *
  * Context: may sleep; container->lock held.
- * Return: false if there is none, or no memory to find out.
  */
-bool vfio_container_find_cut(struct vfio_type1_container *container, u64 iova,
-			     struct vfio_iova_cut *cut)
+void vfio_container_describe_cut(struct vfio_type1_container *container, u64 first, u64 last,
+				 struct vfio_cut_text *text)
 {
-	struct cut_search search = { iova, cut };
-
-	return vfio_container_for_each_cut(container, cut_compare, &search) == 1;
+	cut_describe(container, NULL, first, last, text);
 }
 
 static int iova_take_out(const struct vfio_iova_cut *cut, void *data)
@@ -380,7 +430,7 @@ static int container_build_iova(struct vfio_type1_container *container, struct v
 				const struct vfio_domain *extra)
 {
 	return vfio_iova_reset(iova, 0, U64_MAX) ?:
-	       container_for_each_cut(container, extra, iova_take_out, iova);
+	       container_walk_cuts(container, extra, iova_take_out, iova);
 }
 
 static void container_set_iova(struct vfio_type1_container *container, struct vfio_iova_set *iova)
@@ -481,7 +531,7 @@ static int group_check_msi(struct vfio_type1_container *container, struct iommu_
 	    READ_ONCE(vfio_type1_params.allow_unsafe_interrupts))
 		return 0;
 	vfio_refuse(container, VFIO_REFUSE_MSI,
-		    "attach of group %d: no interrupt remapping, so a device could inject interrupts; module parameter allow_unsafe_interrupts permits it",
+		    "attach of group %d: no interrupt remapping, so a device could inject interrupts; module parameter allow_unsafe_interrupts=1 permits it",
 		    iommu_group_id(group));
 	return -EPERM;
 }
@@ -563,8 +613,12 @@ static int replay_copy(struct vfio_type1_container *container, struct vfio_domai
 		ret = iommu_map(to->domain, iova, PFN_PHYS(vfio_run_pfn(run)),
 				vfio_run_npages(run) << PAGE_SHIFT, dma->prot | IOMMU_CACHE,
 				GFP_KERNEL_ACCOUNT);
-		if (ret)
+		if (ret) {
+			vfio_refuse(container, VFIO_REFUSE_IOMMU,
+				    "attach: the IOMMU refused the mapping 0x%llx-0x%llx at iova 0x%llx: error %d",
+				    (u64)dma->iova, (u64)dma->last, iova, ret);
 			return ret;
+		}
 		cond_resched();
 	}
 	return 0;
@@ -599,6 +653,25 @@ static int container_add_domain(struct vfio_type1_container *container, struct v
 	}
 	container->table_last = TABLE_LAST_MIN;
 	return ret;
+}
+
+/* Tell why a group cannot be attached whose IOVA is not enough for mapping @dma, or any. */
+static void attach_refuse_iova(struct vfio_type1_container *container,
+			       const struct vfio_domain *domain, int group,
+			       const struct vfio_dma *dma)
+{
+	struct vfio_cut_text cut;
+
+	if (!dma) {
+		vfio_refuse(container, VFIO_REFUSE_ATTACH,
+			    "attach of group %d: its aperture and reserved regions, and those of other groups, leave no valid IOVA",
+			    group);
+		return;
+	}
+	cut_describe(container, domain, dma->iova, dma->last, &cut);
+	vfio_refuse(container, VFIO_REFUSE_ATTACH,
+		    "attach of group %d: no valid IOVA for the mapping 0x%llx-0x%llx (%s); unmap it first",
+		    group, (u64)dma->iova, (u64)dma->last, cut.s);
 }
 
 /* May this group be attached at all, now? */
@@ -644,10 +717,8 @@ int vfio_container_attach_emulated(struct vfio_type1_container *container,
 
 	down_write(&container->lock);
 	ret = group_check_attach(container, group);
-	if (!ret) {
+	if (!ret)
 		list_add_tail(&entry->next, &container->emulated);
-		vfio_count(container, VFIO_COUNT_ATTACHES, 1);
-	}
 	up_write(&container->lock);
 	if (ret)
 		kfree(entry);
@@ -705,11 +776,14 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 	domain = domain_create(container, group);
 	if (IS_ERR(domain)) {
 		ret = PTR_ERR(domain);
+		vfio_refuse(container, VFIO_REFUSE_ATTACH,
+			    "attach of group %d: the IOMMU gives no domain for it: error %d",
+			    iommu_group_id(group), ret);
 		goto unlock;
 	}
 	ret = iommu_attach_group(domain->domain, group);
 	if (ret)
-		goto free;
+		goto refused;
 	list_add(&entry->next, &domain->groups);
 
 	ret = container_build_iova(container, &iova, domain);
@@ -718,10 +792,7 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 	ret = -EINVAL;
 	dma = container_iova_conflict(container, &iova);
 	if (!iova.nr || dma) {
-		vfio_refuse(container, VFIO_REFUSE_ATTACH,
-			    "attach of group %d: its aperture and reserved regions leave no room%s, which would hold 0x%llx-0x%llx",
-			    iommu_group_id(group), dma ? " for a mapping" : "",
-			    dma ? (u64)dma->iova : 0, dma ? (u64)dma->last : 0);
+		attach_refuse_iova(container, domain, iommu_group_id(group), dma);
 		goto detach;
 	}
 
@@ -738,7 +809,7 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 
 	ret = domain_try_join(container, domain, entry);
 	if (ret < 0)
-		goto free;
+		goto refused;
 	if (ret) {
 		domain_free(domain);
 	} else {
@@ -751,17 +822,26 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 			goto detach;
 		}
 		vfio_fgsp_probe(domain, &iova);
+		trace_fgsp(container, iommu_group_id(group), domain->fgsp);
 		ret = domain_prepare_msi(domain, group) ?: container_add_domain(container, domain);
-		if (ret)
+		if (ret) {
+			vfio_refuse(container, VFIO_REFUSE_ATTACH,
+				    "attach of group %d: its MSI window or the mappings could not be put into its domain: error %d",
+				    iommu_group_id(group), ret);
 			goto detach;
+		}
 		container->pgsize_bitmap = container_common_pgsizes(container, NULL);
 	}
 	container_set_iova(container, &iova);
 	container->dirty_groups++;
-	vfio_count(container, VFIO_COUNT_ATTACHES, 1);
 	up_write(&container->lock);
 	return 0;
 
+refused:
+	vfio_refuse(container, VFIO_REFUSE_ATTACH,
+		    "attach of group %d: the IOMMU refused it: error %d", iommu_group_id(group),
+		    ret);
+	goto free;
 detach:
 	iommu_detach_group(domain->domain, group);
 free:
@@ -828,7 +908,6 @@ void vfio_container_detach(struct vfio_type1_container *container, struct iommu_
 			vfio_dirty_mark_all(container);
 	}
 	kfree(entry);
-	vfio_count(container, VFIO_COUNT_DETACHES, 1);
 unlock:
 	up_write(&container->lock);
 	vfio_iova_destroy(&iova);

@@ -22,6 +22,7 @@
 #include <linux/log2.h>
 #include <linux/module.h>
 #include <linux/seq_file.h>
+#include <linux/timekeeping.h>
 
 #include "vfio_type1.h"
 
@@ -31,7 +32,6 @@
 
 /* NULL without vfio_debugfs_init(), as in the KUnit module. */
 static struct dentry *debugfs_root;
-static atomic_t debugfs_last_id = ATOMIC_INIT(0);
 
 /* A process may have any name, but it must not look like a line of ours. */
 static void show_comm(struct seq_file *m, const char *comm)
@@ -108,7 +108,8 @@ static int status_show(struct seq_file *m, void *unused)
 	seq_printf(m, "pid %d\n", container->opener_pid);
 	seq_puts(m, "comm ");
 	show_comm(m, container->opener_comm);
-	seq_printf(m, "open_ms %llu\n", vfio_clock_since(container->opened) / NSEC_PER_MSEC);
+	seq_printf(m, "open_ms %llu\n",
+		   (ktime_get_ns() - container->opened_ns) / NSEC_PER_MSEC);
 	seq_printf(m, "mappings %lu\n", sums.mappings);
 	seq_printf(m, "bytes %llu\n", sums.bytes);
 	seq_printf(m, "locked_pages %lu\n", sums.locked_pages);
@@ -437,16 +438,21 @@ static int counters_show(struct seq_file *m, void *unused)
 		[VFIO_COUNT_WINDOWS] = "windows",
 		[VFIO_COUNT_ATTACHES] = "attaches",
 		[VFIO_COUNT_DETACHES] = "detaches",
-		[VFIO_COUNT_PIN_NS] = "pin_ns",
-		[VFIO_COUNT_MAP_NS] = "map_ns",
-		[VFIO_COUNT_UNMAP_NS] = "unmap_ns",
+		[VFIO_COUNT_PIN_CYCLES] = "pin_ns",
+		[VFIO_COUNT_MAP_CYCLES] = "map_ns",
+		[VFIO_COUNT_UNMAP_CYCLES] = "unmap_ns",
 	};
 	struct vfio_type1_container *container = m->private;
 	const char *name;
 	unsigned int i;
+	u64 sum;
 
-	for (i = 0; i < VFIO_COUNT_NR; i++)
-		seq_printf(m, "%s %llu\n", names[i], counter_sum(container, i));
+	for (i = 0; i < VFIO_COUNT_NR; i++) {
+		sum = counter_sum(container, i);
+		if (i >= VFIO_COUNT_PIN_CYCLES)
+			sum = vfio_container_ns(container, sum);
+		seq_printf(m, "%s %llu\n", names[i], sum);
+	}
 	for (i = 0; i < VFIO_REFUSE_NR; i++) {
 		seq_puts(m, "refused_");
 		for (name = vfio_refusal_names[i]; *name; name++)
@@ -463,13 +469,15 @@ DEFINE_SHOW_ATTRIBUTE(counters);
 static void show_progress(const struct vfio_dma *dma, void *data)
 {
 	struct seq_file *m = data;
+	const struct vfio_type1_container *container = m->private;
 	char comm[TASK_COMM_LEN];
 
 	if (dma->state != VFIO_DMA_PENDING)
 		return;
 	seq_printf(m, "map 0x%llx size %llu done %llu ms %llu pid %d comm ", (u64)dma->iova,
 		   (u64)(dma->last - dma->iova) + 1, PFN_PHYS(READ_ONCE(dma->mapped)),
-		   vfio_clock_since(dma->begun) / NSEC_PER_MSEC, dma->owner.task->tgid);
+		   vfio_container_ns(container, vfio_clock_since(dma->begun)) / NSEC_PER_MSEC,
+		   dma->owner.task->tgid);
 	get_task_comm(comm, dma->owner.task);
 	show_comm(m, comm);
 }
@@ -522,7 +530,7 @@ void vfio_debugfs_exit(void)
  * vfio_debugfs_add() - show a container
  * @container: a new container
  *
- * Context: process context; the caller is noted as who opened it.
+ * Context: process context.
  * Return: 0, or -ENOMEM.
  */
 int vfio_debugfs_add(struct vfio_type1_container *container)
@@ -531,16 +539,13 @@ int vfio_debugfs_add(struct vfio_type1_container *container)
 	char name[12];
 
 	mutex_init(&container->debugfs_lock);
-	container->opener_pid = current->tgid;
-	get_task_comm(container->opener_comm, current->group_leader);
-	container->opened = vfio_clock();
 	container->counters = alloc_percpu(struct vfio_counters);
 	if (!container->counters)
 		return -ENOMEM;
 	if (!debugfs_root)
 		return 0;
 
-	snprintf(name, sizeof(name), "%d", atomic_inc_return(&debugfs_last_id));
+	snprintf(name, sizeof(name), "%u", container->id);
 	dir = create_dir(name, debugfs_root);
 	debugfs_create_file("status", 0400, dir, container, &status_fops);
 	debugfs_create_file("domains", 0400, dir, container, &domains_fops);

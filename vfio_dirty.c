@@ -46,8 +46,8 @@ int vfio_dirty_init(struct vfio_type1_container *container, struct vfio_dma *dma
 
 	if (nbits > VFIO_DIRTY_PAGES_MAX) {
 		vfio_refuse(container, VFIO_REFUSE_DIRTY,
-			    "mapping 0x%llx-0x%llx: %lu pages are too many for a dirty bitmap",
-			    (u64)dma->iova, (u64)dma->last, nbits);
+			    "dirty tracking of the mapping 0x%llx-0x%llx: %lu pages are too many, %llu is the limit",
+			    (u64)dma->iova, (u64)dma->last, nbits, VFIO_DIRTY_PAGES_MAX);
 		return -EINVAL;
 	}
 	dma->dirty = kvcalloc(BITS_TO_LONGS(nbits), sizeof(unsigned long), GFP_KERNEL_ACCOUNT);
@@ -277,8 +277,8 @@ int vfio_dirty_get(struct vfio_type1_container *container, u64 iova, u64 size,
 	/* The bitmaps were made for another page size if a group came or went. */
 	if (!container->dirty_tracking || BIT_ULL(container->dirty_shift) != pgsize) {
 		vfio_refuse(container, VFIO_REFUSE_DIRTY,
-			    "DIRTY_PAGES: dirty tracking is not on%s",
-			    container->dirty_tracking ? " for this page size" : "");
+			    "DIRTY_PAGES: no dirty bitmap for pages of 0x%llx bytes: tracking is %s",
+			    pgsize, container->dirty_tracking ? "on for others" : "off");
 		goto unlock;
 	}
 	dma = vfio_dma_tree_range(tree, iova, last, &cut);

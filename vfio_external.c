@@ -96,6 +96,7 @@ static int external_pin_page(struct vfio_type1_container *container, struct vfio
 			     u64 iova, struct page **result)
 {
 	struct vfio_external_pin *pin = external_find(dma, iova);
+	unsigned long vaddr = dma->vaddr + (iova - dma->iova);
 	struct page *page;
 	struct vfio_pin_batch batch = { .pages = &page, .capacity = 1 };
 	struct vfio_run run;
@@ -116,9 +117,15 @@ static int external_pin_page(struct vfio_type1_container *container, struct vfio
 	ret = -ENOMEM;
 	if (!pin)
 		goto put;
-	ret = vfio_pin_fill(&batch, dma->owner.mm, dma->vaddr + (iova - dma->iova), 1, dma->prot);
-	if (ret < 0)
+	ret = vfio_pin_fill(&batch, dma->owner.mm, vaddr, 1, dma->prot);
+	if (ret < 0) {
+		if (ret != -EINTR)
+			vfio_refuse(container, VFIO_REFUSE_PIN,
+				    "pin_pages iova 0x%llx: cannot pin memory at vaddr 0x%lx for %s: %s: error %d",
+				    iova, vaddr, dma->prot & IOMMU_WRITE ? "writing" : "reading",
+				    vfio_pin_why_not(dma->owner.mm, vaddr, dma->prot, ret), ret);
 		goto free;
+	}
 	vfio_pin_cut(&batch, &run, &nr, 1, 1, dma->prot);
 	ram = vfio_run_reserved(run) ? 0 : 1;
 	if (!pfn_valid(vfio_run_pfn(run))) {
@@ -142,9 +149,7 @@ static int external_pin_page(struct vfio_type1_container *container, struct vfio
 
 unpin:
 	if (ret == -ENOMEM)
-		vfio_refuse(container, VFIO_REFUSE_MEMLOCK,
-			    "pin_pages iova 0x%llx: RLIMIT_MEMLOCK of %s[%d] exceeded", iova,
-			    dma->owner.task->comm, task_pid_nr(dma->owner.task));
+		vfio_account_refuse(container, &dma->owner, "pin_pages", iova, 1);
 	vfio_unpin_runs(&run, 1);
 free:
 	kfree(pin);
@@ -220,7 +225,9 @@ static int external_enter(struct vfio_type1_container *container)
 {
 	down_read(&container->lock);
 	if (container->tree.vaddr_invalid) {
-		pr_warn_once("pin_pages and dma_rw do not go with VFIO_DMA_UNMAP_FLAG_VADDR\n");
+		vfio_refuse(container, VFIO_REFUSE_VADDR,
+			    "pin_pages or dma_rw: %u mappings wait for a new address (VFIO_DMA_MAP_FLAG_VADDR)",
+			    container->tree.vaddr_invalid);
 		up_read(&container->lock);
 		return -EBUSY;
 	}

@@ -13,6 +13,7 @@
 #include <linux/uaccess.h>
 #include <linux/vfio.h>
 
+#include "trace/vfio_trace.h"
 #include "vfio_type1.h"
 
 #define VFIO_TYPE1_VERSION "1.0"
@@ -74,13 +75,26 @@ static void type1_release(void *iommu_data)
 static int type1_attach_group(void *iommu_data, struct iommu_group *group,
 			      enum vfio_group_type type)
 {
-	return type == VFIO_EMULATED_IOMMU ? vfio_container_attach_emulated(iommu_data, group) :
-					     vfio_container_attach(iommu_data, group);
+	struct vfio_type1_container *container = iommu_data;
+	u64 begun = vfio_clock();
+	int ret;
+
+	ret = type == VFIO_EMULATED_IOMMU ? vfio_container_attach_emulated(container, group) :
+					    vfio_container_attach(container, group);
+	if (!ret)
+		vfio_count(container, VFIO_COUNT_ATTACHES, 1);
+	trace_attach(container, iommu_group_id(group), ret, vfio_clock_since(begun));
+	return ret;
 }
 
 static void type1_detach_group(void *iommu_data, struct iommu_group *group)
 {
-	vfio_container_detach(iommu_data, group);
+	struct vfio_type1_container *container = iommu_data;
+	u64 begun = vfio_clock();
+
+	vfio_container_detach(container, group);
+	vfio_count(container, VFIO_COUNT_DETACHES, 1);
+	trace_detach(container, iommu_group_id(group), 0, vfio_clock_since(begun));
 }
 
 static int type1_pin_pages(void *iommu_data, struct iommu_group *group, dma_addr_t user_iova,
@@ -234,8 +248,8 @@ static long map_dma(struct vfio_type1_container *container, void __user *arg)
 	}
 	if (map.flags & ~known) {
 		vfio_refuse(container, VFIO_REFUSE_FLAGS,
-			    "MAP_DMA iova 0x%llx: unknown flags 0x%x", map.iova,
-			    map.flags & ~known);
+			    "MAP_DMA iova 0x%llx: flags 0x%x: only 0x%x are known", map.iova,
+			    map.flags, known);
 		return -EINVAL;
 	}
 	return vfio_map_dma(container, map.iova, map.vaddr, map.size,
@@ -262,8 +276,9 @@ static int copy_bitmap(struct vfio_type1_container *container, struct vfio_dirty
 	    npages > VFIO_DIRTY_PAGES_MAX + 1 || bitmap.size < DIRTY_BITMAP_BYTES(npages) ||
 	    !access_ok(bitmap.data, bitmap.size)) {
 		vfio_refuse(container, VFIO_REFUSE_DIRTY,
-			    "dirty bitmap of 0x%llx bytes for 0x%llx bytes of IOVA in pages of 0x%llx: wrong size or address",
-			    bitmap.size, size, bitmap.pgsize);
+			    "dirty bitmap of 0x%llx bytes for 0x%llx bytes of IOVA in pages of 0x%llx: bad address, or a size other than 0x%llx to 0x%llx",
+			    bitmap.size, size, bitmap.pgsize, DIRTY_BITMAP_BYTES(npages),
+			    DIRTY_BITMAP_BYTES(VFIO_DIRTY_PAGES_MAX));
 		return -EINVAL;
 	}
 	request->bitmap = bitmap.data;
@@ -289,8 +304,8 @@ static long unmap_dma(struct vfio_type1_container *container, void __user *arg)
 	if (unmap.flags & ~known ||
 	    (dirty && unmap.flags & ~VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP)) {
 		vfio_refuse(container, VFIO_REFUSE_FLAGS,
-			    "UNMAP_DMA iova 0x%llx: flags 0x%x unknown, or not together",
-			    unmap.iova, unmap.flags);
+			    "UNMAP_DMA iova 0x%llx: flags 0x%x: only 0x%x are known, and GET_DIRTY_BITMAP goes with no other",
+			    unmap.iova, unmap.flags, known);
 		return -EINVAL;
 	}
 	if (dirty)

@@ -20,6 +20,7 @@
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 
+#include "trace/vfio_trace.h"
 #include "vfio_type1.h"
 
 /* Runs mapped at a time. */
@@ -156,13 +157,8 @@ static int map_charge(struct map_work *work, unsigned long page)
 			ret = vfio_account_charge(&dma->owner, npages);
 	}
 	if (ret == -ENOMEM)
-		vfio_refuse(work->container, VFIO_REFUSE_MEMLOCK,
-			    "MAP_DMA iova 0x%llx size 0x%llx: RLIMIT_MEMLOCK exceeded: %lu KiB locked, %lu KiB more needed for the next %lu KiB, limit %lu KiB",
-			    (u64)dma->iova, (u64)(dma->last - dma->iova) + 1,
-			    dma->owner.mm->locked_vm << (PAGE_SHIFT - 10),
-			    npages << (PAGE_SHIFT - 10),
-			    (unsigned long)batch->size << (PAGE_SHIFT - 10),
-			    task_rlimit(dma->owner.task, RLIMIT_MEMLOCK) >> 10);
+		vfio_account_refuse(work->container, &dma->owner, "MAP_DMA", dma->iova,
+				    npages + vfio_dma_npages(dma) - page - batch->size);
 	if (ret)
 		return ret;
 	dma->locked_vm += npages;
@@ -181,16 +177,17 @@ static void map_charge_settle(struct map_work *work)
 	work->charged = work->ram;
 }
 
-/* Tell which page could not be pinned. */
+/* Tell which page, the first one of a batch, could not be pinned. */
 static void map_refuse_pin(struct vfio_type1_container *container, const struct vfio_dma *dma,
-			   unsigned long vaddr, int error)
+			   struct mm_struct *mm, unsigned long page, int error)
 {
-	const char *prot = dma->prot & IOMMU_WRITE ? "writable" : "readable";
+	unsigned long vaddr = dma->vaddr + (page << PAGE_SHIFT);
 
 	vfio_refuse(container, VFIO_REFUSE_PIN,
-		    "MAP_DMA iova 0x%llx vaddr 0x%lx size 0x%llx: %s %s memory at vaddr 0x%lx: error %d",
-		    (u64)dma->iova, dma->vaddr, (u64)(dma->last - dma->iova) + 1,
-		    error == -EFAULT ? "no" : "could not pin", prot, vaddr, error);
+		    "MAP_DMA iova 0x%llx vaddr 0x%lx size 0x%llx: cannot pin page %lu, memory at vaddr 0x%lx, for %s: %s: error %d",
+		    (u64)dma->iova, dma->vaddr, (u64)(dma->last - dma->iova) + 1, page, vaddr,
+		    dma->prot & IOMMU_WRITE ? "writing" : "reading",
+		    vfio_pin_why_not(mm, vaddr, dma->prot, error), error);
 }
 
 /* Describe a queue of several runs to iommu_map_sg(); they are RAM. */
@@ -227,6 +224,17 @@ static int map_queue_to(struct map_work *work, struct iommu_domain *domain, u64 
 	return -EIO;
 }
 
+/* For each run of the queue, which may be a page: only if somebody wants to know. */
+static noinline void map_trace_runs(const struct map_work *work, u64 iova)
+{
+	const struct vfio_run *run;
+
+	for (run = work->runs; run < work->runs + work->nr; run++) {
+		trace_run(work->container, iova, vfio_run_pfn(*run), vfio_run_npages(*run));
+		iova += PFN_PHYS(vfio_run_npages(*run));
+	}
+}
+
 /*
  * Map the queue into every domain.  On failure it is in none of them again, or,
  * if a domain would not let go of it, its pins are lost with it.
@@ -247,6 +255,8 @@ static int map_flush(struct map_work *work)
 		if (ret)
 			goto undo;
 	}
+	if (trace_run_enabled())
+		map_trace_runs(work, iova);
 	vfio_runs_append(&work->dma->runs, work->runs, work->nr);
 	work->dma->mapped += work->npages;
 	work->nr = 0;
@@ -283,17 +293,21 @@ static int map_next_batch(struct map_work *work, struct mm_struct *mm, unsigned 
 {
 	struct vfio_dma *dma = work->dma;
 	unsigned long vaddr = dma->vaddr + (page << PAGE_SHIFT);
-	u64 begun;
+	unsigned long wanted = vfio_dma_npages(dma) - page;
+	u64 begun, cycles;
 	int ret;
 
 	cond_resched();
 	map_charge_settle(work);
 	begun = vfio_clock();
-	ret = vfio_pin_fill(&work->batch, mm, vaddr, vfio_dma_npages(dma) - page, dma->prot);
+	ret = vfio_pin_fill(&work->batch, mm, vaddr, wanted, dma->prot);
+	cycles = vfio_clock_since(begun);
 	vfio_count(work->container, VFIO_COUNT_PIN_CALLS, 1);
-	vfio_count(work->container, VFIO_COUNT_PIN_NS, vfio_clock_since(begun));
+	vfio_count(work->container, VFIO_COUNT_PIN_CYCLES, cycles);
+	trace_pin_batch(work->container, vaddr, wanted, ret, cycles);
 	if (ret < 0) {
-		map_refuse_pin(work->container, dma, vaddr, ret);
+		if (ret != -EINTR)
+			map_refuse_pin(work->container, dma, mm, page, ret);
 		return ret;
 	}
 	vfio_count(work->container, VFIO_COUNT_PINNED_PAGES, ret);
@@ -350,8 +364,12 @@ int vfio_map_fill(struct vfio_type1_container *container, struct vfio_dma *dma)
 	int ret;
 
 	lockdep_assert_held(&container->lock);
-	if (mm != current->mm && !mmget_not_zero(mm))
+	if (mm != current->mm && !mmget_not_zero(mm)) {
+		vfio_refuse(container, VFIO_REFUSE_PIN,
+			    "attach: process %d, which made the mapping 0x%llx-0x%llx, has exited: no memory to pin",
+			    task_pid_nr(dma->owner.task), (u64)dma->iova, (u64)dma->last);
 		return -ESRCH;
+	}
 	map_begin(&work, container, dma);
 	ret = map_pages(&work, mm);
 	if (ret) {
@@ -405,28 +423,46 @@ static int map_check_aligned(struct vfio_type1_container *container, const struc
 	return -EINVAL;
 }
 
+/* The mapping in the way of another one, while tree->lock keeps it there. */
+struct map_overlap {
+	struct vfio_iova_span range;
+	const char *kind;
+};
+
+/* How much alike are the mapping in the way, @old, and the new one? */
+static const char *map_overlap_kind(const struct vfio_dma *old, const struct vfio_dma *new)
+{
+	if (old->iova != new->iova || old->last != new->last)
+		return "covers other IOVA";
+	if (old->owner.mm != new->owner.mm || old->vaddr != new->vaddr || old->prot != new->prot)
+		return "covers the same IOVA with other memory or access";
+	return "is identical";
+}
+
 /* Tell why the IOVA could not be taken. */
 static void map_refuse_insert(struct vfio_type1_container *container, const struct vfio_dma *dma,
-			      const struct vfio_iova_span *overlap,
+			      const struct map_overlap *overlap,
 			      const struct vfio_iova_span *nearest, int error)
 {
 	u64 iova = dma->iova, size = dma->last - dma->iova + 1;
+	struct vfio_cut_text cut;
 
 	switch (error) {
 	case -EEXIST:
 		vfio_refuse(container, VFIO_REFUSE_OVERLAP,
-			    "MAP_DMA iova 0x%llx size 0x%llx: overlaps the mapping 0x%llx-0x%llx",
-			    iova, size, overlap->first, overlap->last);
+			    "MAP_DMA iova 0x%llx size 0x%llx: overlaps the mapping 0x%llx-0x%llx, which %s",
+			    iova, size, overlap->range.first, overlap->range.last, overlap->kind);
 		break;
 	case -ENOSPC:
 		vfio_refuse(container, VFIO_REFUSE_ENTRIES,
-			    "MAP_DMA iova 0x%llx size 0x%llx: no mappings left; dma_entry_limit was %u when the container was opened",
+			    "MAP_DMA iova 0x%llx size 0x%llx: no mappings left: dma_entry_limit was %u when the container was opened; raise the module parameter, and open it again",
 			    iova, size, container->entry_limit);
 		break;
 	case -EINVAL:
+		vfio_container_describe_cut(container, iova, dma->last, &cut);
 		vfio_refuse(container, VFIO_REFUSE_RANGE,
-			    "MAP_DMA iova 0x%llx size 0x%llx: not within a valid IOVA range; the nearest is 0x%llx-0x%llx",
-			    iova, size, nearest->first, nearest->last);
+			    "MAP_DMA iova 0x%llx size 0x%llx: not within a valid IOVA range (%s); the nearest is 0x%llx-0x%llx",
+			    iova, size, cut.s, nearest->first, nearest->last);
 		break;
 	}
 }
@@ -440,7 +476,7 @@ static int map_reserve(struct vfio_type1_container *container, struct vfio_dma *
 {
 	const struct vfio_iova_span *nearest = NULL;
 	struct vfio_dma_tree *tree = &container->tree;
-	struct vfio_iova_span range = {};
+	struct map_overlap in_the_way;
 	struct vfio_dma *overlap;
 	int ret;
 
@@ -453,8 +489,8 @@ static int map_reserve(struct vfio_type1_container *container, struct vfio_dma *
 		*changes = tree->changes;
 		if (overlap->state != VFIO_DMA_LIVE)
 			ret = 1;
-		range.first = overlap->iova;
-		range.last = overlap->last;
+		in_the_way.range = (struct vfio_iova_span) { overlap->iova, overlap->last };
+		in_the_way.kind = map_overlap_kind(overlap, dma);
 	} else if (!ret && nearest) {
 		/* Only now: an overlap or a full tree is the better answer. */
 		vfio_dma_tree_remove(tree, dma);
@@ -462,7 +498,8 @@ static int map_reserve(struct vfio_type1_container *container, struct vfio_dma *
 	}
 	spin_unlock(&tree->lock);
 
-	map_refuse_insert(container, dma, &range, nearest, ret);
+	if (ret < 0)
+		map_refuse_insert(container, dma, &in_the_way, nearest, ret);
 	return ret;
 }
 
@@ -546,7 +583,7 @@ int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u6
 {
 	unsigned long changes;
 	struct vfio_dma *dma;
-	u64 begun;
+	u64 begun, cycles;
 	int ret;
 
 	ret = map_check(container, iova, vaddr, size, prot, set_vaddr);
@@ -558,6 +595,7 @@ int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u6
 	if (IS_ERR(dma))
 		return PTR_ERR(dma);
 	begun = dma->begun;
+	trace_map_begin(container, iova, vaddr, size, prot);
 
 	for (;;) {
 		ret = vfio_container_lock_reach(container, dma->last);
@@ -580,6 +618,8 @@ int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u6
 		vfio_count(container, VFIO_COUNT_MAPS, 1);
 		vfio_count(container, VFIO_COUNT_MAPPED_PAGES, size >> PAGE_SHIFT);
 	}
-	vfio_count(container, VFIO_COUNT_MAP_NS, vfio_clock_since(begun));
+	cycles = vfio_clock_since(begun);
+	vfio_count(container, VFIO_COUNT_MAP_CYCLES, cycles);
+	trace_map_end(container, iova, ret, ret ? 0 : size >> PAGE_SHIFT, cycles);
 	return ret;
 }

@@ -13,6 +13,7 @@
  * frame is mapped.
  */
 
+#include <linux/fs.h>
 #include <linux/sched/signal.h>
 
 #include "vfio_type1.h"
@@ -147,6 +148,47 @@ int vfio_pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned l
 		return got;
 	}
 	return pfnmap_fill(batch, mm, vaddr, npages, prot & IOMMU_WRITE, got ?: -EFAULT);
+}
+
+/**
+ * vfio_pin_why_not() - find out why a page could not be pinned
+ * @mm: whose memory; the caller's own, or one that cannot go away
+ * @vaddr: user address of the page that vfio_pin_fill() stopped at
+ * @prot: IOMMU_WRITE if the device would have written
+ * @error: what vfio_pin_fill() returned
+ *
+ * Looks at the memory as it is now, which may be another than before.
+ *
+ * Context: may sleep; takes mm's mmap_lock.
+ * Return: the reason in words.
+ */
+const char *vfio_pin_why_not(struct mm_struct *mm, unsigned long vaddr, int prot, int error)
+{
+	struct vm_area_struct *vma;
+	const char *why;
+	loff_t offset;
+
+	mmap_read_lock(mm);
+	vaddr = untagged_addr_remote(mm, vaddr);
+	vma = vma_lookup(mm, vaddr);
+	if (vma)
+		offset = ((loff_t)vma->vm_pgoff << PAGE_SHIFT) + (vaddr - vma->vm_start);
+	if (!vma)
+		why = "nothing is mapped there";
+	else if (prot & IOMMU_WRITE && !(vma->vm_flags & VM_WRITE))
+		why = "it is not writable";
+	else if (!(prot & IOMMU_WRITE) && !(vma->vm_flags & VM_READ))
+		why = "it is not readable";
+	else if (error == -ENOMEM)
+		why = "it, or a page soon after it, found no memory to fault or be moved into";
+	else if (vma->vm_flags & (VM_PFNMAP | VM_IO))
+		why = "it is device memory that cannot be mapped so";
+	else if (vma->vm_file && offset >= i_size_read(file_inode(vma->vm_file)))
+		why = "it is beyond the end of the file";
+	else
+		why = "it does not fault in";
+	mmap_read_unlock(mm);
+	return why;
 }
 
 /*

@@ -15,6 +15,7 @@
 #include <linux/sched.h>
 #include <linux/string.h>
 
+#include "trace/vfio_trace.h"
 #include "vfio_type1.h"
 
 /* Lines of one reason per DEFAULT_RATELIMIT_INTERVAL: by a container, and in all. */
@@ -78,13 +79,13 @@ void vfio_refuse(struct vfio_type1_container *container, enum vfio_refusal reaso
 	va_list args;
 
 	atomic_long_inc(&container->refused[reason]);
-	if (!__ratelimit(&container->refuse_limit[reason]) ||
-	    !__ratelimit(&refuse_limit_all[reason]))
-		return;
 	va_start(args, fmt);
 	text.va = &args;
+	trace_refusal(container, vfio_refusal_names[reason], &text);
 	/* A process names itself: its name may hold a newline, and forge a line. */
-	pr_notice("%*pE[%d]: %pV\n", (int)strlen(current->comm), current->comm,
-		  task_pid_nr(current), &text);
+	if (__ratelimit(&container->refuse_limit[reason]) &&
+	    __ratelimit(&refuse_limit_all[reason]))
+		pr_notice("%*pE[%d]: %pV\n", (int)strlen(current->comm), current->comm,
+			  task_pid_nr(current), &text);
 	va_end(args);
 }

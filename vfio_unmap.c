@@ -20,6 +20,7 @@
 
 #include <linux/slab.h>
 
+#include "trace/vfio_trace.h"
 #include "vfio_type1.h"
 
 /* Runs of a window that needs no allocated memory. */
@@ -116,6 +117,7 @@ static void window_flush(struct vfio_window *w)
 		vfio_count(w->container, VFIO_COUNT_WINDOWS, 1);
 		vfio_count(w->container, VFIO_COUNT_SYNCS, 1);
 		vfio_count(w->container, VFIO_COUNT_IOMMU_UNMAPS, w->calls);
+		trace_window(w->container, w->nr, PFN_PHYS(w->npages), w->calls);
 	}
 	w->calls = 0;
 	vfio_unpin_runs(w->runs, w->nr);
@@ -518,9 +520,15 @@ int vfio_unmap_check(struct vfio_type1_container *container, u64 iova, u64 size,
 			    iova, size);
 		return -EINVAL;
 	}
-	if (!all && (!size || (iova | size) & (pgsize - 1))) {
+	if (!all && !size) {
+		vfio_refuse(container, VFIO_REFUSE_SIZE,
+			    "UNMAP_DMA iova 0x%llx: zero size, without VFIO_DMA_UNMAP_FLAG_ALL",
+			    iova);
+		return -EINVAL;
+	}
+	if ((iova | size) & (pgsize - 1)) {
 		vfio_refuse(container, VFIO_REFUSE_ALIGN,
-			    "UNMAP_DMA iova 0x%llx size 0x%llx: not multiples of the IOMMU's smallest page, 0x%lx, or zero size",
+			    "UNMAP_DMA iova 0x%llx size 0x%llx: not all aligned to the IOMMU's smallest page, 0x%lx",
 			    iova, size, pgsize);
 		return -EINVAL;
 	}
@@ -577,6 +585,27 @@ static int unmap_prepare(struct vfio_type1_container *container, struct vfio_unm
 	return ret;
 }
 
+/* Tell of an UNMAP on v1 that found nothing to remove: no error, but seldom meant so. */
+static void unmap_refuse_nothing(struct vfio_type1_container *container, u64 iova, u64 size)
+{
+	struct vfio_iova_span inside = {};
+	struct vfio_dma *dma;
+
+	spin_lock(&container->tree.lock);
+	dma = vfio_dma_tree_first(&container->tree, iova, iova);
+	if (dma)
+		inside = (struct vfio_iova_span) { dma->iova, dma->last };
+	spin_unlock(&container->tree.lock);
+	if (inside.last)
+		vfio_refuse(container, VFIO_REFUSE_V1_NONE,
+			    "UNMAP_DMA iova 0x%llx size 0x%llx: removed nothing: it starts inside the mapping 0x%llx-0x%llx",
+			    iova, size, inside.first, inside.last);
+	else
+		vfio_refuse(container, VFIO_REFUSE_V1_NONE,
+			    "UNMAP_DMA iova 0x%llx size 0x%llx: removed nothing: nothing is mapped there",
+			    iova, size);
+}
+
 /* Drop container->lock until the tree has changed. */
 static int unmap_wait(struct vfio_type1_container *container, unsigned long changes)
 {
@@ -616,9 +645,10 @@ int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, b
 	};
 	enum unmap_next next = UNMAP_MORE;
 	struct vfio_iova_span cut;
-	u64 begun = vfio_clock();
+	u64 begun = vfio_clock(), cycles;
 	int ret = 0;
 
+	trace_unmap_begin(container, iova, size, all);
 	*unmapped = 0;
 	down_read(&container->lock);
 	while (!ret && next != UNMAP_DONE) {
@@ -645,6 +675,8 @@ int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, b
 			ret = unmap_prepare(container, &u);
 			if (!list_empty(&u.claimed))
 				*unmapped += unmap_claimed(container, &u.claimed);
+			else if (u.v1 && !u.begun && !all && !ret)
+				unmap_refuse_nothing(container, iova, size);
 			INIT_LIST_HEAD(&u.claimed);
 		}
 	}
@@ -652,7 +684,9 @@ int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, b
 	if (!ret)
 		vfio_count(container, VFIO_COUNT_UNMAPS, 1);
 	vfio_count(container, VFIO_COUNT_UNMAPPED_PAGES, *unmapped >> PAGE_SHIFT);
-	vfio_count(container, VFIO_COUNT_UNMAP_NS, vfio_clock_since(begun));
+	cycles = vfio_clock_since(begun);
+	vfio_count(container, VFIO_COUNT_UNMAP_CYCLES, cycles);
+	trace_unmap_end(container, iova, ret, *unmapped >> PAGE_SHIFT, cycles);
 	return ret;
 }
 

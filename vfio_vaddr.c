@@ -57,8 +57,8 @@ int vfio_vaddr_invalidate(struct vfio_type1_container *container, u64 iova, u64 
 	dma = vfio_dma_tree_range(tree, iova, last, &cut);
 	if (container->v2 && !all && cut) {
 		vfio_refuse(container, VFIO_REFUSE_BISECT,
-			    "UNMAP_DMA with VADDR iova 0x%llx size 0x%llx: cuts a mapping in two",
-			    iova, size);
+			    "UNMAP_DMA with VADDR iova 0x%llx size 0x%llx: cuts the mapping 0x%llx-0x%llx in two",
+			    iova, size, (u64)cut->iova, (u64)cut->last);
 		ret = -EINVAL;
 		goto unlock;
 	}
@@ -68,7 +68,7 @@ int vfio_vaddr_invalidate(struct vfio_type1_container *container, u64 iova, u64 
 			break;
 		if (dma->vaddr_invalid) {
 			vfio_refuse(container, VFIO_REFUSE_VADDR,
-				    "UNMAP_DMA with VADDR iova 0x%llx size 0x%llx: 0x%llx-0x%llx has no address already",
+				    "UNMAP_DMA with VADDR iova 0x%llx size 0x%llx: the mapping 0x%llx-0x%llx has no address already",
 				    iova, size, (u64)dma->iova, (u64)dma->last);
 			vaddr_restore(tree, iova, dma);
 			*invalidated = 0;
@@ -86,7 +86,7 @@ unlock:
 }
 
 /* Let the caller own a mapping: its mm is charged instead of the old one. */
-static int vaddr_change_owner(struct vfio_dma *dma)
+static int vaddr_change_owner(struct vfio_type1_container *container, struct vfio_dma *dma)
 {
 	struct vfio_owner owner;
 	int ret;
@@ -97,6 +97,9 @@ static int vaddr_change_owner(struct vfio_dma *dma)
 	if (ret)
 		return ret;
 	ret = vfio_account_charge(&owner, dma->locked_vm);
+	if (ret == -ENOMEM)
+		vfio_account_refuse(container, &owner, "MAP_DMA with VADDR", dma->iova,
+				    dma->locked_vm);
 	if (!ret) {
 		vfio_account_refund(&dma->owner, dma->locked_vm);
 		swap(owner, dma->owner);
@@ -119,21 +122,24 @@ static int vaddr_change_owner(struct vfio_dma *dma)
  */
 int vfio_vaddr_update(struct vfio_type1_container *container, u64 iova, u64 vaddr, u64 size)
 {
+	unsigned long pgsize;
 	struct vfio_dma *dma;
 	int ret;
 
 	down_write(&container->lock);
+	pgsize = vfio_container_pgsize(container);
 	ret = -EINVAL;
-	if ((iova | vaddr | size) & (vfio_container_pgsize(container) - 1)) {
+	if ((iova | vaddr | size) & (pgsize - 1)) {
 		vfio_refuse(container, VFIO_REFUSE_ALIGN,
-			    "MAP_DMA with VADDR iova 0x%llx vaddr 0x%llx size 0x%llx: not all aligned to the IOMMU's smallest page",
-			    iova, vaddr, size);
+			    "MAP_DMA with VADDR iova 0x%llx vaddr 0x%llx size 0x%llx: not all aligned to the IOMMU's smallest page, 0x%lx",
+			    iova, vaddr, size, pgsize);
 		goto unlock;
 	}
 	dma = vfio_dma_tree_first(&container->tree, iova, iova + size - 1);
 	if (!dma) {
 		vfio_refuse(container, VFIO_REFUSE_VADDR,
-			    "MAP_DMA with VADDR iova 0x%llx: nothing is mapped there", iova);
+			    "MAP_DMA with VADDR iova 0x%llx size 0x%llx: nothing is mapped there",
+			    iova, size);
 		ret = -ENOENT;
 		goto unlock;
 	}
@@ -144,7 +150,7 @@ int vfio_vaddr_update(struct vfio_type1_container *container, u64 iova, u64 vadd
 			    dma->vaddr_invalid ? "another one" : "not without an address");
 		goto unlock;
 	}
-	ret = vaddr_change_owner(dma);
+	ret = vaddr_change_owner(container, dma);
 	if (!ret) {
 		dma->vaddr = vaddr;
 		dma->vaddr_invalid = false;

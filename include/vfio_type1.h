@@ -66,9 +66,9 @@
 #include <linux/rbtree.h>
 #include <linux/rwsem.h>
 #include <linux/sched.h>
-#include <linux/sched/clock.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
+#include <linux/timex.h>
 #include <linux/types.h>
 #include <linux/wait.h>
 
@@ -376,6 +376,8 @@ int vfio_owner_init(struct vfio_owner *owner);
 void vfio_owner_put(struct vfio_owner *owner);
 int vfio_account_charge(const struct vfio_owner *owner, unsigned long npages);
 void vfio_account_refund(const struct vfio_owner *owner, unsigned long npages);
+void vfio_account_refuse(struct vfio_type1_container *container, const struct vfio_owner *owner,
+			 const char *request, u64 iova, unsigned long npages);
 
 /* ---- pages (vfio_pin.c) ---- */
 
@@ -408,6 +410,7 @@ struct vfio_pin_batch {
 bool vfio_pfn_is_reserved(unsigned long pfn);
 int vfio_pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned long vaddr,
 		  unsigned long npages, int prot);
+const char *vfio_pin_why_not(struct mm_struct *mm, unsigned long vaddr, int prot, int error);
 unsigned long vfio_pin_cut(struct vfio_pin_batch *batch, struct vfio_run *runs, unsigned int *nr,
 			   unsigned int capacity, unsigned long max, int prot);
 void vfio_pin_drop(struct vfio_pin_batch *batch, int prot);
@@ -471,9 +474,9 @@ enum vfio_count {
 	VFIO_COUNT_WINDOWS,
 	VFIO_COUNT_ATTACHES,
 	VFIO_COUNT_DETACHES,
-	VFIO_COUNT_PIN_NS,
-	VFIO_COUNT_MAP_NS,
-	VFIO_COUNT_UNMAP_NS,
+	VFIO_COUNT_PIN_CYCLES,
+	VFIO_COUNT_MAP_CYCLES,
+	VFIO_COUNT_UNMAP_CYCLES,
 	VFIO_COUNT_NR
 };
 
@@ -485,20 +488,21 @@ struct vfio_counters {
 /**
  * vfio_clock() - the time, for differences
  *
- * The scheduler's clock: the cheapest one there is, and good enough for sums.
+ * The CPU's own counter: any clock that knows of seconds takes as long to read as
+ * a hundredth of the shortest request.
  *
- * Return: nanoseconds.
+ * Return: cycles, for vfio_container_ns().
  */
 static inline u64 vfio_clock(void)
 {
-	return local_clock();
+	return get_cycles();
 }
 
 /**
  * vfio_clock_since() - how long ago was that?
  * @begun: from vfio_clock(), possibly on another CPU
  *
- * Return: nanoseconds.
+ * Return: cycles.
  */
 static inline u64 vfio_clock_since(u64 begun)
 {
@@ -565,6 +569,11 @@ struct vfio_iova_cut {
 };
 
 typedef int (*vfio_cut_fn_t)(const struct vfio_iova_cut *cut, void *data);
+
+/* A piece in words. */
+struct vfio_cut_text {
+	char s[96];
+};
 
 /**
  * struct vfio_spares - memory that was allocated once, kept for who needs it next
@@ -636,9 +645,11 @@ static inline void vfio_spares_keep(struct vfio_spares *spares, void *spare)
  * @refuse_limit: limits the rate of messages, per enum vfio_refusal
  * @v2: VFIO_TYPE1v2_IOMMU semantics, constant
  * @nesting: VFIO_TYPE1_NESTING_IOMMU, constant
+ * @id: number, in the order in which containers were opened, constant
  * @opener_pid: thread group that opened the container, constant
  * @opener_comm: its name then, constant
  * @opened: vfio_clock() then, constant
+ * @opened_ns: ktime_get_ns() then, constant
  * @counters: see enum vfio_count
  * @debugfs: directory in debugfs, or an ERR_PTR, or NULL; constant
  * @debugfs_lock: see the top of this file
@@ -666,9 +677,11 @@ struct vfio_type1_container {
 	struct ratelimit_state refuse_limit[VFIO_REFUSE_NR];
 	bool v2;
 	bool nesting;
+	unsigned int id;
 	pid_t opener_pid;
 	char opener_comm[TASK_COMM_LEN];
 	u64 opened;
+	u64 opened_ns;
 	struct vfio_counters __percpu *counters;
 	struct dentry *debugfs;
 	struct mutex debugfs_lock; /* one reader of the mappings */
@@ -691,16 +704,17 @@ static inline void vfio_count(struct vfio_type1_container *container, enum vfio_
 struct vfio_type1_container *vfio_container_create(bool v2, bool nesting);
 void vfio_container_destroy(struct vfio_type1_container *container);
 void vfio_container_put(struct vfio_type1_container *container);
+u64 vfio_container_ns(const struct vfio_type1_container *container, u64 cycles);
 int vfio_container_attach(struct vfio_type1_container *container, struct iommu_group *group);
 int vfio_container_attach_emulated(struct vfio_type1_container *container,
 				   struct iommu_group *group);
 void vfio_container_detach(struct vfio_type1_container *container, struct iommu_group *group);
 bool vfio_container_coherent(struct vfio_type1_container *container);
 int vfio_container_lock_reach(struct vfio_type1_container *container, u64 last);
-int vfio_container_for_each_cut(struct vfio_type1_container *container, vfio_cut_fn_t fn,
-				void *data);
-bool vfio_container_find_cut(struct vfio_type1_container *container, u64 iova,
-			     struct vfio_iova_cut *cut);
+int vfio_container_walk_cuts(struct vfio_type1_container *container, vfio_cut_fn_t fn,
+			     void *data);
+void vfio_container_describe_cut(struct vfio_type1_container *container, u64 first, u64 last,
+				 struct vfio_cut_text *text);
 
 struct vfio_group_entry *vfio_container_find_group(struct vfio_type1_container *container,
 						   struct iommu_group *group,

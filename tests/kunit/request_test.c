@@ -6,6 +6,7 @@
 
 #include <kunit/test.h>
 #include <linux/kthread.h>
+#include <linux/mman.h>
 #include <linux/sched/signal.h>
 
 #include "vfio_type1.h"
@@ -76,7 +77,7 @@ static int map_bytes(struct fixture *fx, u64 iova, u64 vaddr, u64 size)
 	return vfio_map_dma(fx->container, iova, vaddr, size, RW, false);
 }
 
-static int map_pages(struct fixture *fx, unsigned int first, unsigned int npages)
+static int map_pages(struct fixture *fx, u64 first, unsigned int npages)
 {
 	return map_bytes(fx, first * PAGE_SIZE, fx->vaddr, npages * PAGE_SIZE);
 }
@@ -190,7 +191,23 @@ static void last_page_of_iova_space(struct kunit *test)
 
 /* ---- requests that are refused ---- */
 
-/* The right errno, and nothing has changed, not even for a moment. */
+/* How often requests were refused for any reason but one. */
+static long refused_otherwise(struct fixture *fx, enum vfio_refusal reason)
+{
+	enum vfio_refusal i;
+	long sum = 0;
+
+	for (i = 0; i < VFIO_REFUSE_NR; i++)
+		sum += i == reason ? 0 : atomic_long_read(&fx->container->refused[i]);
+	return sum;
+}
+
+static long refused(struct fixture *fx, enum vfio_refusal reason)
+{
+	return atomic_long_read(&fx->container->refused[reason]);
+}
+
+/* The right errno and reason, and nothing has changed, not even for a moment. */
 static void bad_map_is_refused(struct kunit *test)
 {
 	struct fixture *fx = test->priv;
@@ -199,21 +216,27 @@ static void bad_map_is_refused(struct kunit *test)
 		const char *what;
 		u64 iova, vaddr, size;
 		int ret;
+		enum vfio_refusal reason;
 	} bad[] = {
-		{ "zero size", 0x100000, va, 0, -EINVAL },
-		{ "unaligned IOVA", 0x100800, va, PAGE_SIZE, -EINVAL },
-		{ "unaligned vaddr", 0x100000, va + 0x800, PAGE_SIZE, -EINVAL },
-		{ "unaligned size", 0x100000, va, PAGE_SIZE + 0x800, -EINVAL },
-		{ "IOVA wraps around", wrap, va, 3 * PAGE_SIZE, -EOVERFLOW },
-		{ "vaddr wraps around", 0x100000, wrap, 3 * PAGE_SIZE, -EOVERFLOW },
-		{ "overlap at the start", 0x1000, va, 3 * PAGE_SIZE, -EEXIST },
-		{ "overlap at the end", 0x4000, va, PAGE_SIZE, -EEXIST },
-		{ "the same again", 0x2000, va, 3 * PAGE_SIZE, -EEXIST },
-		{ "below the valid range", 0, va, 2 * PAGE_SIZE, -EINVAL },
-		{ "across a reserved region", 0xfedff000, va, 2 * PAGE_SIZE, -EINVAL },
-		{ "inside a reserved region", 0xfee00000, va, PAGE_SIZE, -EINVAL },
-		{ "beyond the aperture", BIT_ULL(48) - PAGE_SIZE, va, 2 * PAGE_SIZE, -EINVAL },
-		{ "no memory there", 0x100000, va + MMIO_PAGES * PAGE_SIZE, PAGE_SIZE, -EFAULT },
+		{ "zero size", 0x100000, va, 0, -EINVAL, VFIO_REFUSE_SIZE },
+		{ "unaligned IOVA", 0x100800, va, PAGE_SIZE, -EINVAL, VFIO_REFUSE_ALIGN },
+		{ "unaligned vaddr", 0x100000, va + 0x800, PAGE_SIZE, -EINVAL, VFIO_REFUSE_ALIGN },
+		{ "unaligned size", 0x100000, va, PAGE_SIZE + 0x800, -EINVAL, VFIO_REFUSE_ALIGN },
+		{ "IOVA wraps around", wrap, va, 3 * PAGE_SIZE, -EOVERFLOW, VFIO_REFUSE_SIZE },
+		{ "vaddr wraps around", 0x100000, wrap, 3 * PAGE_SIZE,
+		  -EOVERFLOW, VFIO_REFUSE_SIZE },
+		{ "overlap at the start", 0x1000, va, 3 * PAGE_SIZE, -EEXIST, VFIO_REFUSE_OVERLAP },
+		{ "overlap at the end", 0x4000, va, PAGE_SIZE, -EEXIST, VFIO_REFUSE_OVERLAP },
+		{ "the same again", 0x2000, va, 3 * PAGE_SIZE, -EEXIST, VFIO_REFUSE_OVERLAP },
+		{ "below the valid range", 0, va, 2 * PAGE_SIZE, -EINVAL, VFIO_REFUSE_RANGE },
+		{ "across a reserved region", 0xfedff000, va, 2 * PAGE_SIZE,
+		  -EINVAL, VFIO_REFUSE_RANGE },
+		{ "inside a reserved region", 0xfee00000, va, PAGE_SIZE,
+		  -EINVAL, VFIO_REFUSE_RANGE },
+		{ "beyond the aperture", BIT_ULL(48) - PAGE_SIZE, va, 2 * PAGE_SIZE,
+		  -EINVAL, VFIO_REFUSE_RANGE },
+		{ "no memory there", 0x100000, va + MMIO_PAGES * PAGE_SIZE, PAGE_SIZE,
+		  -EFAULT, VFIO_REFUSE_PIN },
 	};
 	unsigned int i, avail, calls;
 
@@ -224,9 +247,16 @@ static void bad_map_is_refused(struct kunit *test)
 	avail = fx->container->tree.avail;
 	calls = fx->mock->nr_map;
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		long count = refused(fx, bad[i].reason);
+		long others = refused_otherwise(fx, bad[i].reason);
+
 		KUNIT_EXPECT_EQ_MSG(test, bad[i].ret,
 				    map_bytes(fx, bad[i].iova, bad[i].vaddr, bad[i].size),
 				    "%s", bad[i].what);
+		KUNIT_EXPECT_EQ_MSG(test, refused(fx, bad[i].reason), count + 1, "%s",
+				    bad[i].what);
+		KUNIT_EXPECT_EQ_MSG(test, refused_otherwise(fx, bad[i].reason), others, "%s",
+				    bad[i].what);
 		KUNIT_EXPECT_EQ_MSG(test, fx->container->tree.avail, avail, "%s", bad[i].what);
 		KUNIT_EXPECT_EQ_MSG(test, fx->mock->nr_map, calls, "%s", bad[i].what);
 	}
@@ -241,27 +271,59 @@ static void bad_unmap_is_refused(struct kunit *test)
 		u64 iova, size;
 		bool all;
 		int ret;
+		enum vfio_refusal reason;
 	} bad[] = {
-		{ "zero size", 0x2000, 0, false, -EINVAL },
-		{ "unaligned IOVA", 0x2800, PAGE_SIZE, false, -EINVAL },
-		{ "unaligned size", 0x2000, PAGE_SIZE + 0x800, false, -EINVAL },
-		{ "wraps around", U64_MAX - 2 * PAGE_SIZE + 1, 3 * PAGE_SIZE, false, -EOVERFLOW },
-		{ "all, with an IOVA", 0x2000, 0, true, -EINVAL },
-		{ "all, with a size", 0, PAGE_SIZE, true, -EINVAL },
+		{ "zero size", 0x2000, 0, false, -EINVAL, VFIO_REFUSE_SIZE },
+		{ "unaligned IOVA", 0x2800, PAGE_SIZE, false, -EINVAL, VFIO_REFUSE_ALIGN },
+		{ "unaligned size", 0x2000, PAGE_SIZE + 0x800, false, -EINVAL, VFIO_REFUSE_ALIGN },
+		{ "wraps around", U64_MAX - 2 * PAGE_SIZE + 1, 3 * PAGE_SIZE, false,
+		  -EOVERFLOW, VFIO_REFUSE_SIZE },
+		{ "all, with an IOVA", 0x2000, 0, true, -EINVAL, VFIO_REFUSE_SIZE },
+		{ "all, with a size", 0, PAGE_SIZE, true, -EINVAL, VFIO_REFUSE_SIZE },
 	};
 	unsigned int i;
 
 	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, 2, 3));
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		long count = refused(fx, bad[i].reason);
+		long others = refused_otherwise(fx, bad[i].reason);
 		u64 unmapped = 1;
 
 		KUNIT_EXPECT_EQ_MSG(test, bad[i].ret,
 				    vfio_unmap_dma(fx->container, bad[i].iova, bad[i].size,
 						   bad[i].all, NULL, &unmapped),
 				    "%s", bad[i].what);
+		KUNIT_EXPECT_EQ_MSG(test, refused(fx, bad[i].reason), count + 1, "%s",
+				    bad[i].what);
+		KUNIT_EXPECT_EQ_MSG(test, refused_otherwise(fx, bad[i].reason), others, "%s",
+				    bad[i].what);
 		KUNIT_EXPECT_EQ_MSG(test, unmapped, 0ULL, "%s", bad[i].what);
 		KUNIT_EXPECT_EQ_MSG(test, fx->mock->nr_ptes, 3U, "%s", bad[i].what);
 	}
+}
+
+/* UNMAP on v1 succeeds whatever it finds, and mentions it if that is nothing. */
+static void v1_unmap_of_nothing_is_counted(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	u64 unmapped;
+
+	fx->container->v2 = false;
+	KUNIT_ASSERT_EQ(test, 0, unmap_all(fx, &unmapped));
+	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, 2, 3));
+	KUNIT_EXPECT_EQ(test, refused(fx, VFIO_REFUSE_V1_NONE), 0L);
+	KUNIT_ASSERT_EQ(test, 0, unmap_bytes(fx, 0, 2 * PAGE_SIZE, &unmapped));
+	KUNIT_EXPECT_EQ(test, refused(fx, VFIO_REFUSE_V1_NONE), 1L);
+	KUNIT_ASSERT_EQ(test, 0, unmap_bytes(fx, 3 * PAGE_SIZE, 9 * PAGE_SIZE, &unmapped));
+	KUNIT_EXPECT_EQ(test, refused(fx, VFIO_REFUSE_V1_NONE), 2L);
+	KUNIT_ASSERT_EQ(test, 0, unmap_bytes(fx, 0, 9 * PAGE_SIZE, &unmapped));
+	KUNIT_EXPECT_EQ(test, unmapped, 3 * PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, refused(fx, VFIO_REFUSE_V1_NONE), 2L);
+
+	fx->container->v2 = true;
+	KUNIT_ASSERT_EQ(test, 0, unmap_bytes(fx, 0, 9 * PAGE_SIZE, &unmapped));
+	KUNIT_EXPECT_EQ(test, refused(fx, VFIO_REFUSE_V1_NONE), 2L);
+	KUNIT_EXPECT_EQ(test, refused_otherwise(fx, VFIO_REFUSE_V1_NONE), 0L);
 }
 
 /* dma_entry_limit counts mappings; each that goes makes room for one. */
@@ -278,8 +340,154 @@ static void entry_limit_is_exact(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, unmap_bytes(fx, 4 * PAGE_SIZE, PAGE_SIZE, &unmapped));
 	KUNIT_EXPECT_EQ(test, 0, map_pages(fx, 2 * ENTRIES, 1));
 	KUNIT_EXPECT_EQ(test, -ENOSPC, map_pages(fx, 4, 1));
+	KUNIT_EXPECT_EQ(test, refused(fx, VFIO_REFUSE_ENTRIES), 2L);
+	KUNIT_EXPECT_EQ(test, refused_otherwise(fx, VFIO_REFUSE_ENTRIES), 0L);
 	KUNIT_ASSERT_EQ(test, 0, unmap_all(fx, &unmapped));
 	mock_iommu_expect_empty(test, fx->mock);
+}
+
+/* A MAP asks for an access, or, alone, for a new address. */
+static void map_asks_for_one_thing(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	KUNIT_EXPECT_EQ(test, -EINVAL, vfio_map_dma(fx->container, 0x2000, fx->vaddr, PAGE_SIZE, 0,
+						    false));
+	KUNIT_EXPECT_EQ(test, -EINVAL, vfio_map_dma(fx->container, 0x2000, fx->vaddr, PAGE_SIZE,
+						    IOMMU_READ, true));
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_map, 0U);
+	KUNIT_EXPECT_TRUE(test, RB_EMPTY_ROOT(&fx->container->tree.root));
+}
+
+/* More mappings than are claimed at a time. */
+static void hundreds_of_mappings_go_at_once(struct kunit *test)
+{
+	unsigned int i, nr = 1200;
+	struct fixture *fx = test->priv;
+	u64 unmapped = 0;
+
+	fx->container->tree.avail = nr;
+	for (i = 0; i < nr; i++)
+		KUNIT_ASSERT_EQ(test, 0, map_pages(fx, i, 1));
+	KUNIT_ASSERT_EQ(test, -ENOSPC, map_pages(fx, nr, 1));
+	KUNIT_EXPECT_EQ(test, 0, unmap_bytes(fx, PAGE_SIZE, (nr - 1) * PAGE_SIZE, &unmapped));
+	KUNIT_EXPECT_EQ(test, unmapped, (u64)(nr - 1) * PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_ptes, 1U);
+	KUNIT_EXPECT_EQ(test, 0, unmap_all(fx, &unmapped));
+	mock_iommu_expect_empty(test, fx->mock);
+	fx->container->tree.avail -= nr - ENTRIES;
+}
+
+/* ---- v1 and addresses ---- */
+
+/* Taking addresses back on v1 goes by mappings as UNMAP does. */
+static void v1_takes_addresses_of_what_it_touches(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	u64 taken = 1, unmapped;
+
+	fx->container->v2 = false;
+	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, 2, 4));
+	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, 6, 4));
+	/* Starts inside: nothing. */
+	KUNIT_EXPECT_EQ(test, 0, vfio_vaddr_invalidate(fx->container, 3 * PAGE_SIZE, 7 * PAGE_SIZE,
+						       false, &taken));
+	KUNIT_EXPECT_EQ(test, taken, 0ULL);
+	KUNIT_EXPECT_EQ(test, fx->container->tree.vaddr_invalid, 0U);
+	/* Ends inside: whole. */
+	KUNIT_EXPECT_EQ(test, 0, vfio_vaddr_invalidate(fx->container, PAGE_SIZE, 2 * PAGE_SIZE,
+						       false, &taken));
+	KUNIT_EXPECT_EQ(test, taken, 4 * (u64)PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, fx->container->tree.vaddr_invalid, 1U);
+	KUNIT_EXPECT_EQ(test, 0, unmap_all(fx, &unmapped));
+	KUNIT_EXPECT_EQ(test, fx->container->tree.vaddr_invalid, 0U);
+}
+
+/* Whoever asks for all addresses on either version gets all, in any place. */
+static void all_addresses_are_all(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	u64 taken = 1;
+
+	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, 2, 4));
+	KUNIT_ASSERT_EQ(test, 0, map_bytes(fx, U64_MAX - PAGE_SIZE + 1, fx->vaddr, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, -EINVAL, vfio_vaddr_invalidate(fx->container, 0, PAGE_SIZE, true,
+							     &taken));
+	KUNIT_EXPECT_EQ(test, taken, 0ULL);
+	KUNIT_EXPECT_EQ(test, 0, vfio_vaddr_invalidate(fx->container, 0, 0, true, &taken));
+	KUNIT_EXPECT_EQ(test, taken, 5 * (u64)PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, fx->container->tree.vaddr_invalid, 2U);
+}
+
+/* ---- tables that grow ---- */
+
+#define FAR_PAGE	(BIT_ULL(45) / PAGE_SIZE)
+
+static int map_far(struct fixture *fx, unsigned int nr, u64 size)
+{
+	return map_bytes(fx, BIT_ULL(45) + nr * SZ_1M, fx->vaddr, size);
+}
+
+/* The first MAP far up makes tables reach it by a page that goes at once; the next need not. */
+static void tables_are_made_to_reach_once(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, 2, 1));
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_map, 1U);
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_unmap, 0U);
+	KUNIT_ASSERT_EQ(test, 0, map_far(fx, 0, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_map, 3U);
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_unmap, 1U);
+	KUNIT_ASSERT_EQ(test, 0, map_far(fx, 1, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_map, 4U);
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_unmap, 1U);
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_ptes, 3U);
+	KUNIT_EXPECT_STREQ(test, fx->mock->violation, "");
+}
+
+/* What cannot be mapped anyway is not tried: it is refused for what is wrong with it. */
+static void tables_do_not_grow_for_what_is_refused(struct kunit *test)
+{
+	unsigned long hole = user_map_anon(test, 2 * SZ_64K / PAGE_SIZE, PROT_READ);
+	struct fixture *fx = test->priv;
+	u64 unmapped;
+	int mapped;
+
+	vfio_iova_narrow(&fx->container->iova, 0, BIT_ULL(45) + SZ_4M);
+	KUNIT_EXPECT_EQ(test, -EINVAL, map_far(fx, 8, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_map, 0U);
+	KUNIT_ASSERT_EQ(test, 0, map_far(fx, 0, 2 * PAGE_SIZE));
+	fx->container->table_last = SZ_1G;
+	fx->mock->nr_map = 0;
+	KUNIT_EXPECT_EQ(test, -EEXIST, map_far(fx, 0, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_map, 0U);
+	KUNIT_EXPECT_EQ(test, 0, unmap_all(fx, &unmapped));
+	/* Without single pages there is nothing to try it with, nor AMD-Vi's tables. */
+	fx->mock->domain.pgsize_bitmap = SZ_64K;
+	fx->container->pgsize_bitmap = SZ_64K;
+	/* MMIO, whose frames are aligned as its addresses. */
+	user_map_pfns(test, ALIGN(hole, SZ_64K), MMIO_PFN, SZ_64K / PAGE_SIZE);
+	mapped = map_bytes(fx, BIT_ULL(45) + SZ_1M, ALIGN(hole, SZ_64K), SZ_64K);
+	user_unmap(hole, 2 * SZ_64K / PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, mapped, 0);
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_map, 1U);
+}
+
+/* If the table does not reach, or keeps the page, MAP fails and leaves nothing. */
+static void table_that_does_not_grow_takes_no_mapping(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	fx->mock->fail_map = 1;
+	KUNIT_EXPECT_EQ(test, -ENOMEM, map_far(fx, 0, PAGE_SIZE));
+	mock_iommu_expect_empty(test, fx->mock);
+	fx->mock->stuck = BIT_ULL(45);
+	KUNIT_EXPECT_EQ(test, -EIO, map_far(fx, 0, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, fx->container->tree.avail, (unsigned int)ENTRIES);
+	fx->mock->stuck = MOCK_NOT_STUCK;
+	mock_iommu_lose(fx->mock, BIT_ULL(45));
+	KUNIT_EXPECT_EQ(test, 0, map_far(fx, 0, PAGE_SIZE));
 }
 
 /* ---- who waits for whom ---- */
@@ -288,7 +496,7 @@ static void entry_limit_is_exact(struct kunit *test)
 struct request {
 	struct fixture *fx;
 	enum { MAP, UNMAP, UNMAP_ALL } op;
-	unsigned int first;
+	u64 first;
 	unsigned int npages;
 	struct task_struct *task;
 	struct completion done;
@@ -464,17 +672,106 @@ static void killed_waiter_has_done_nothing(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, fx->container->tree.avail, ENTRIES - 1U);
 }
 
+/*
+ * While UNMAP waits for a MAP, others may take IOVA that its range cuts. It has begun,
+ * and can refuse no more: on v2 it takes what lies in the range, and leaves those.
+ */
+static void unmap_that_has_begun_goes_on(struct kunit *test)
+{
+	struct request unmap = { .op = UNMAP, .first = 0, .npages = 10 };
+	struct request slow = { .op = MAP, .first = 6, .npages = 2 };
+	struct fixture *fx = test->priv;
+	struct completion gate;
+	int below, above;
+	bool waited;
+
+	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, 0, 4));
+	start_held_map(test, &slow, &gate);
+	start(test, &unmap);
+	waited = waits(&unmap);
+	/* Pages 0 to 3 are free again: one lies across where UNMAP has got to. */
+	below = map_pages(fx, 3, 3);
+	above = map_pages(fx, 8, 4);
+	complete(&gate);
+	KUNIT_ASSERT_TRUE(test, finish(&slow));
+	KUNIT_ASSERT_TRUE(test, waited);
+	KUNIT_ASSERT_TRUE(test, finish(&unmap));
+	KUNIT_EXPECT_EQ(test, below, 0);
+	KUNIT_EXPECT_EQ(test, above, 0);
+	KUNIT_EXPECT_EQ(test, unmap.ret, 0);
+	KUNIT_EXPECT_EQ(test, unmap.unmapped, 6 * (u64)PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_ptes, 7U);
+	KUNIT_EXPECT_GE(test, mock_iommu_prot(fx->mock, 3 * PAGE_SIZE), 0);
+	KUNIT_EXPECT_GE(test, mock_iommu_prot(fx->mock, 11 * PAGE_SIZE), 0);
+}
+
+/* Two that find that tables must reach further: one does it, for both. */
+static void tables_grow_once_for_all_who_wait(struct kunit *test)
+{
+	struct request far[] = {
+		{ .op = MAP, .first = FAR_PAGE, .npages = 1 },
+		{ .op = MAP, .first = FAR_PAGE + 1, .npages = 1 },
+	};
+	struct fixture *fx = test->priv;
+	bool waited;
+
+	/* Both are let in at once, as readers are, and have a look before one can write. */
+	down_write(&fx->container->lock);
+	start(test, &far[0]);
+	start(test, &far[1]);
+	waited = waits(&far[0]) && waits(&far[1]);
+	up_write(&fx->container->lock);
+	KUNIT_ASSERT_TRUE(test, waited);
+	KUNIT_ASSERT_TRUE(test, finish(&far[0]) && finish(&far[1]));
+	KUNIT_EXPECT_EQ(test, far[0].ret, 0);
+	KUNIT_EXPECT_EQ(test, far[1].ret, 0);
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_unmap, 1U);
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_ptes, 2U);
+}
+
+/* Nobody walks a table while it is made to reach further. */
+static void tables_do_not_grow_under_a_map(struct kunit *test)
+{
+	struct request slow = { .op = MAP, .first = 6, .npages = 2 };
+	struct request far = { .op = MAP, .first = FAR_PAGE, .npages = 1 };
+	struct fixture *fx = test->priv;
+	struct completion gate;
+	bool waited;
+
+	start_held_map(test, &slow, &gate);
+	start(test, &far);
+	waited = waits(&far);
+	complete(&gate);
+	KUNIT_ASSERT_TRUE(test, finish(&slow));
+	KUNIT_ASSERT_TRUE(test, waited);
+	KUNIT_ASSERT_TRUE(test, finish(&far));
+	KUNIT_EXPECT_EQ(test, slow.ret, 0);
+	KUNIT_EXPECT_EQ(test, far.ret, 0);
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_ptes, 3U);
+}
+
 static struct kunit_case request_cases[] = {
 	KUNIT_CASE(v1_unmap_takes_what_it_touches),
 	KUNIT_CASE(v2_unmap_does_not_bisect),
 	KUNIT_CASE(last_page_of_iova_space),
 	KUNIT_CASE(bad_map_is_refused),
 	KUNIT_CASE(bad_unmap_is_refused),
+	KUNIT_CASE(v1_unmap_of_nothing_is_counted),
 	KUNIT_CASE(entry_limit_is_exact),
+	KUNIT_CASE(map_asks_for_one_thing),
+	KUNIT_CASE(hundreds_of_mappings_go_at_once),
+	KUNIT_CASE(v1_takes_addresses_of_what_it_touches),
+	KUNIT_CASE(all_addresses_are_all),
+	KUNIT_CASE(tables_are_made_to_reach_once),
+	KUNIT_CASE(tables_do_not_grow_for_what_is_refused),
+	KUNIT_CASE(table_that_does_not_grow_takes_no_mapping),
 	KUNIT_CASE(disjoint_requests_do_not_wait),
 	KUNIT_CASE(requests_wait_for_a_map_under_way),
 	KUNIT_CASE(waiters_go_on_after_a_failed_map),
 	KUNIT_CASE(killed_waiter_has_done_nothing),
+	KUNIT_CASE(unmap_that_has_begun_goes_on),
+	KUNIT_CASE(tables_grow_once_for_all_who_wait),
+	KUNIT_CASE(tables_do_not_grow_under_a_map),
 	{}
 };
 
