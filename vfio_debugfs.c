@@ -206,7 +206,7 @@ static int iova_show(struct seq_file *m, void *unused)
 	for (i = 0; i < iova->nr; i++)
 		seq_printf(m, "valid 0x%llx 0x%llx\n", iova->ranges[i].first,
 			   iova->ranges[i].last);
-	ret = vfio_container_for_each_cut(container, show_cut, m);
+	ret = vfio_container_walk_cuts(container, show_cut, m);
 	up_read(&container->lock);
 	return ret;
 }

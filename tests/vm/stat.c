@@ -11,8 +11,8 @@
  *
  * and two requests that are refused. The second, v1, with the other edu: a page.
  *
- * Words: "large" maps 1 GiB more that nobody has touched yet, "close" closes the
- * second container.
+ * Words: "large" maps 1 GiB more, of small pages that nobody has touched yet, which
+ * takes a while; "close" closes the second container.
  */
 #include <err.h>
 #include <errno.h>
@@ -69,7 +69,7 @@ int main(void)
 	map(v1, VU_SCATTERED, VU_PAGE, 0);
 
 	mem = mmap(NULL, VU_1G, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (mem == MAP_FAILED)
+	if (mem == MAP_FAILED || madvise(mem, VU_1G, MADV_NOHUGEPAGE))
 		err(1, "1 GiB of address space");
 	check(vu_map_rw(v2, mem, 256 * MIB, VU_PAGE), -EEXIST, "overlap");
 	if (ioctl(v2, _IO(VFIO_TYPE, VFIO_BASE + 99)) != -1 || errno != ENOTTY)
