@@ -19,6 +19,7 @@ hash = $(shell sed -n 's/^CONFIG_MODULE_SIG_HASH="\{0,1\}\([a-z0-9-]*\).*/\1/p' 
 .PHONY: modules
 modules: | kdir
 	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+	@tools/check-abi vfio_iommu_type1.ko $(KDIR)
 
 .PHONY: install
 install: modules
@@ -33,7 +34,7 @@ uninstall: | kdir
 
 .PHONY: clean
 clean: | kdir
-	$(MAKE) -C $(KDIR) M=$(CURDIR) clean
+	$(MAKE) -C $(KDIR) M=$(CURDIR) UNTESTED_KERNEL=y clean
 
 # vfio-type1-stat: a script, which needs no building.
 PREFIX ?= /usr/local
@@ -62,7 +63,7 @@ deb:
 	@tools/setup
 	@tools/deb
 
-.PHONY: demo check check-long kunit vmtest difftest static packages-test
+.PHONY: demo check check-long matrix kunit vmtest difftest static packages-test
 .PHONY: stat docs doc-commands coverage mutants soak fuzz
 .PHONY: bench bench-check bench-scaling bench-curves bench-latency profile
 demo:
@@ -71,6 +72,8 @@ check:
 	@tests/check
 check-long:
 	@tests/check long
+matrix:
+	@KERNELS="$(KERNELS)" tests/matrix
 kunit:
 	@tools/setup
 	@tests/kunit/run --kernel $(KERNEL)
@@ -117,7 +120,8 @@ clean-cache:
 .PHONY: help
 help:
 	@echo 'On a host that is to use the module:'
-	@echo '  make [KDIR=DIR]    build vfio_iommu_type1.ko for the running kernel, or for DIR'
+	@echo '  make [KDIR=DIR]    build vfio_iommu_type1.ko for the running kernel, or for DIR;'
+	@echo '                     UNTESTED_KERNEL=y for one that it is not for'
 	@echo '  make install       put it into updates/, where modprobe prefers it; signed with'
 	@echo '                     KEY= and CERT=, or with DKMS'"'"'s key if there is one'
 	@echo '  make uninstall     remove it: the in-tree module is back'
@@ -127,10 +131,12 @@ help:
 	@echo '  make dist          the release tarball'
 	@echo '  make deb           the Debian packages, on Debian 12'
 	@echo
-	@echo 'On any Debian 12 machine; KERNEL=6.1|6.12 IOMMU=intel|amd'
+	@echo 'On any Debian 12 machine; KERNEL=6.1|6.12|7.2 IOMMU=intel|amd'
 	@echo '  make demo          boot a VM in which a device does DMA through the module'
 	@echo '  make check         all tests, on all kernels and IOMMUs'
-	@echo '  make kunit         the KUnit suites, under User-Mode Linux'
+	@echo '  make matrix        the VM tests on all supported kernels, and a table;'
+	@echo '                     KERNELS="6.1 7.2 ..." chooses'
+	@echo '  make kunit         the KUnit suites, under User-Mode Linux (6.1, 6.12)'
 	@echo '  make vmtest        the tests in a VM; TESTS="test_map ..." chooses. Also for'
 	@echo '                     KERNEL=6.12-arm64 IOMMU=smmuv3, some of them'
 	@echo '  make difftest      the same random requests to the in-tree module and to ours;'

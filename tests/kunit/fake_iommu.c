@@ -197,6 +197,11 @@ static struct iommu_device *fake_probe_device(struct device *dev)
 	return &fake_iommu.iommu;
 }
 
+static bool fake_capable(struct device *dev, enum iommu_cap cap)
+{
+	return fake_iommu.capable;
+}
+
 static int fake_def_domain_type(struct device *dev)
 {
 	return IOMMU_DOMAIN_IDENTITY;
@@ -225,6 +230,7 @@ static void fake_get_resv_regions(struct device *dev, struct list_head *list)
 
 static const struct iommu_ops fake_ops = {
 	.owner = THIS_MODULE,
+	.capable = fake_capable,
 	.domain_alloc = fake_domain_alloc,
 	.probe_device = fake_probe_device,
 	.device_group = generic_device_group,
@@ -313,5 +319,6 @@ void fake_iommu_reset(void)
 	fake_iommu.fail_attach = 0;
 	fake_iommu.fail_map = 0;
 	fake_iommu.nesting = false;
+	fake_iommu.capable = false;
 	fake_iommu.violation[0] = '\0';
 }

@@ -75,6 +75,7 @@ struct fake_device {
  * @fail_attach: bit n set: the n-th attach to a paging domain from now on fails
  * @fail_map: mock_iommu.fail_map for the next domain that gets its first device
  * @nesting: domains can be nested
+ * @capable: it can do whatever the kernel asks for, isolate interrupts among it
  * @violation: the first one of any domain, freed or not; empty if there was none
  */
 struct fake_iommu {
@@ -84,6 +85,7 @@ struct fake_iommu {
 	unsigned long fail_attach;
 	unsigned int fail_map;
 	bool nesting;
+	bool capable;
 	char violation[128];
 };
 

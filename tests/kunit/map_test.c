@@ -873,6 +873,39 @@ static void untouched_memory_maps_and_unmaps(struct kunit *test)
 	user_unmap(vaddr, 300);
 }
 
+/* It takes as much room below the limit as it has RAM: the zero page takes none. */
+static void zero_page_needs_no_room(struct kunit *test)
+{
+	struct rlimit *limit = &current->signal->rlim[RLIMIT_MEMLOCK], old_limit = *limit;
+	unsigned long vaddr = user_map_anon(test, 300, PROT_READ), ram;
+	struct cred *unprivileged = prepare_creds();
+	struct fixture *fx = test->priv;
+	const struct cred *old;
+	int fits, too_much;
+
+	KUNIT_ASSERT_NOT_NULL(test, unprivileged);
+	cap_lower(unprivileged->cap_effective, CAP_IPC_LOCK);
+	add_domain(test, test->param_value);
+	KUNIT_ASSERT_EQ(test, 0, map(test, 0, vaddr, 300, IOMMU_READ));
+	ram = user_locked_vm() - fx->locked_vm;
+	expect_unmap(test, 0, 300);
+	make_user_memory(test, SINGLES, 1);
+
+	old = override_creds(unprivileged);
+	limit->rlim_cur = (fx->locked_vm + ram) << PAGE_SHIFT;
+	fits = map(test, 0, vaddr, 300, IOMMU_READ);
+	too_much = map_all(test, SZ_1G, RW);
+	*limit = old_limit;
+	revert_creds(old);
+	put_cred(unprivileged);
+	KUNIT_EXPECT_EQ(test, fits, 0);
+	KUNIT_EXPECT_EQ_MSG(test, too_much, -ENOMEM, "a page more, of RAM");
+	expect_unmap(test, 0, 300);
+	expect_nothing(test);
+	drop_user_memory(test);
+	user_unmap(vaddr, 300);
+}
+
 /* ---- failures ---- */
 
 /* Whichever call into the driver fails, in whichever domain, nothing is left. */
@@ -1275,6 +1308,7 @@ static struct kunit_case map_cases[] = {
 	KUNIT_CASE_PARAM(last_page_of_addresses_is_no_memory, mock_flavour_gen),
 	KUNIT_CASE_PARAM(killed_map_does_not_repeat_a_fault, mock_flavour_gen),
 	KUNIT_CASE_PARAM(untouched_memory_maps_and_unmaps, mock_flavour_gen),
+	KUNIT_CASE_PARAM(zero_page_needs_no_room, mock_flavour_gen),
 	KUNIT_CASE_PARAM(failed_map_call_leaves_nothing, mock_flavour_gen),
 	KUNIT_CASE_PARAM(failed_allocation_leaves_nothing, mock_flavour_gen),
 	KUNIT_CASE_PARAM(unmap_needs_no_memory, mock_flavour_gen),
