@@ -53,7 +53,7 @@ DEFINE_SHOW_ATTRIBUTE(version);
 typedef void (*mapping_fn_t)(const struct vfio_dma *dma, void *data);
 
 /* Call @fn, which must not sleep, for each mapping. */
-static void for_each_mapping(struct vfio_dma_tree *tree, mapping_fn_t fn, void *data)
+static void walk_mappings(struct vfio_dma_tree *tree, mapping_fn_t fn, void *data)
 {
 	struct vfio_dma *dma;
 	u64 iova = 0;
@@ -105,7 +105,7 @@ static int status_show(struct seq_file *m, void *unused)
 	struct vfio_type1_container *container = m->private;
 	struct mapping_sums sums = {};
 
-	for_each_mapping(&container->tree, sum_mapping, &sums);
+	walk_mappings(&container->tree, sum_mapping, &sums);
 	seq_printf(m, "type %s\n", container_type(container));
 	seq_printf(m, "pid %d\n", container->opener_pid);
 	seq_puts(m, "comm ");
@@ -536,7 +536,7 @@ static int progress_show(struct seq_file *m, void *unused)
 {
 	struct vfio_type1_container *container = m->private;
 
-	for_each_mapping(&container->tree, show_progress, m);
+	walk_mappings(&container->tree, show_progress, m);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(progress);
@@ -549,7 +549,7 @@ static struct dentry *create_dir(const char *name, struct dentry *parent)
 	struct dentry *dir = debugfs_create_dir(name, parent);
 
 	if (!IS_ERR(dir))
-		d_inode(dir)->i_mode &= ~(S_IRWXG | S_IRWXO);
+		d_inode(dir)->i_mode &= ~0077;
 	return dir;
 }
 

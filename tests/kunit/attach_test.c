@@ -365,7 +365,7 @@ static void expect_state(struct kunit *test, const struct state *was, const char
 
 static int attach_suite_init(struct kunit_suite *suite)
 {
-	int ret = fault_suite_init(suite) ?: user_mem_suite_init(suite);
+	int ret = user_mem_suite_init(suite);
 
 	return ret ?: fake_iommu_register();
 }

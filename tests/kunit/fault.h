@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Make memory allocations of the running test fail, and only these. Suites that
- * do so begin with fault_suite_init().
+ * do so begin with fault_suite_init(), or with user_mem_suite_init().
  *
  * A failed expectation allocates: don't check anything in between.
  */

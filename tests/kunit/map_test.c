@@ -1324,14 +1324,9 @@ static struct kunit_case map_cases[] = {
 	{}
 };
 
-static int map_suite_init(struct kunit_suite *suite)
-{
-	return fault_suite_init(suite) ?: user_mem_suite_init(suite);
-}
-
 static struct kunit_suite map_suite = {
 	.name = "vfio_map_unmap",
-	.suite_init = map_suite_init,
+	.suite_init = user_mem_suite_init,
 	.suite_exit = user_mem_suite_exit,
 	.init = map_case_init,
 	.exit = map_case_exit,

@@ -634,7 +634,7 @@ KUNIT_ARRAY_PARAM(seed, seeds, seed_desc);
 
 static int random_suite_init(struct kunit_suite *suite)
 {
-	int ret = fault_suite_init(suite) ?: user_mem_suite_init(suite);
+	int ret = user_mem_suite_init(suite);
 
 	return ret ?: fake_iommu_register();
 }

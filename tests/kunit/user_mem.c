@@ -17,6 +17,7 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 
+#include "fault.h"
 #include "user_mem.h"
 
 #define USER_BLOCK_ORDER	ilog2(USER_BLOCK_PAGES)
@@ -42,10 +43,11 @@ static struct mm_struct *get_user_mm(void)
 }
 #endif
 
+/* Most of these suites also let allocations fail. */
 int user_mem_suite_init(struct kunit_suite *suite)
 {
 	loader_mm = get_user_mm();
-	return loader_mm ? 0 : -EINVAL;
+	return loader_mm ? fault_suite_init(suite) : -EINVAL;
 }
 
 void user_mem_suite_exit(struct kunit_suite *suite)

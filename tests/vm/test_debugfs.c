@@ -38,7 +38,8 @@ static unsigned int newest(unsigned int *count)
 
 	assert_non_null(dir);
 	while ((entry = readdir(dir))) {
-		if (sscanf(entry->d_name, "%u", &id) != 1)
+		id = strtoul(entry->d_name, NULL, 10);
+		if (!id)
 			continue;
 		n++;
 		if (id > max)
@@ -149,19 +150,29 @@ struct mapping {
 static const char *parse_mapping(const char *text, struct mapping *m)
 {
 	unsigned int i;
-	int len = 0;
+	int n, len = 0;
+	char *end;
 
 	if (!*text)
 		return NULL;
-	assert_int_equal(sscanf(text, "mapping %llx size %llu vaddr %llx prot %3s state %15s pid %d pages %llu charged %llu runs %llu lost %d bytes_4k %llu bytes_2m %llu bytes_1g %llu hist%n",
-				&m->iova, &m->size, &m->vaddr, m->prot, m->state, &m->pid,
-				&m->pages, &m->charged, &m->runs, &m->lost, &m->bytes_4k,
-				&m->bytes_2m, &m->bytes_1g, &len), 13);
+	n = sscanf(text, "mapping %llx size %llu vaddr %llx prot %3s state %15s pid %d %n",
+		   &m->iova, &m->size, &m->vaddr, m->prot, m->state, &m->pid, &len);
+	assert_int_equal(n, 6);
+	text += len;
+	len = 0;
+	n = sscanf(text, "pages %llu charged %llu runs %llu lost %d bytes_4k %llu bytes_2m %llu %n",
+		   &m->pages, &m->charged, &m->runs, &m->lost, &m->bytes_4k, &m->bytes_2m, &len);
+	assert_int_equal(n, 6);
+	text += len;
+	len = 0;
+	n = sscanf(text, "bytes_1g %llu hist%n", &m->bytes_1g, &len);
+	assert_int_equal(n, 1);
 	assert_true(len > 0);
 	text += len;
 	for (i = 0; i < CLASSES; i++) {
-		assert_int_equal(sscanf(text, " %llu%n", &m->hist[i], &len), 1);
-		text += len;
+		assert_int_equal(*text, ' ');
+		m->hist[i] = strtoull(text, &end, 10);
+		text = end;
 	}
 	assert_int_equal(*text, '\n');
 	return text + 1;
@@ -461,13 +472,14 @@ static void domains_lists_groups_and_devices(void **state)
 	const struct fixture *f = *state;
 	char *text = read_file("domains"), *status = read_file("status");
 	__u64 pgsizes, first, last;
-	int fgsp, coherent;
+	int n, fgsp, coherent;
 	unsigned int i;
 
 	assert_int_equal(count_lines(text, "domain"), 1);
-	assert_int_equal(sscanf(line_of(text, "domain"),
-				"0 pgsizes %llx fgsp %d coherent %d first %llx last %llx",
-				&pgsizes, &fgsp, &coherent, &first, &last), 5);
+	n = sscanf(line_of(text, "domain"),
+		   "0 pgsizes %llx fgsp %d coherent %d first %llx last %llx", &pgsizes, &fgsp,
+		   &coherent, &first, &last);
+	assert_int_equal(n, 5);
 	assert_int_equal(pgsizes, number_of(status, "pgsizes"));
 	assert_int_equal(fgsp, iommu_kind() == IOMMU_AMD);
 	assert_int_equal(coherent, !!ioctl(f->container, VFIO_CHECK_EXTENSION, VFIO_DMA_CC_IOMMU));
@@ -512,17 +524,18 @@ static void iova_says_what_is_valid_and_what_cut_it(void **state)
 	while ((line = strsep(&rest, "\n")) && *line) {
 		__u64 first, last;
 		char kind[16], of[16];
-		int nr;
+		int n, nr;
 
-		if (sscanf(line, "valid %llx %llx", &first, &last) == 2) {
+		n = sscanf(line, "valid %llx %llx", &first, &last);
+		if (n == 2) {
 			assert_true(nvalid < info.iova->nr_iovas);
 			assert_int_equal(first, info.iova->iova_ranges[nvalid].start);
 			assert_int_equal(last, info.iova->iova_ranges[nvalid].end);
 			nvalid++;
 			continue;
 		}
-		assert_int_equal(sscanf(line, "cut %llx %llx %15s %15s %d", &first, &last, kind, of,
-					&nr), 5);
+		n = sscanf(line, "cut %llx %llx %15s %15s %d", &first, &last, kind, of, &nr);
+		assert_int_equal(n, 5);
 		assert_true(ncuts < ARRAY_SIZE(cuts));
 		cuts[ncuts].first = first;
 		cuts[ncuts++].last = last;
@@ -770,7 +783,7 @@ static void progress_shows_a_map_under_way(void **state)
 	struct mapping m;
 	pthread_t thread;
 	char *text;
-	int pid;
+	int n, pid;
 
 	r.mem = mmap(NULL, r.size, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -785,8 +798,9 @@ static void progress_shows_a_map_under_way(void **state)
 	while (!atomic_load(&r.done)) {
 		text = read_file("progress");
 		if (*text) {
-			assert_int_equal(sscanf(text, "map %llx size %llu done %llu ms %llu pid %d comm ",
-						&iova, &size, &done, &ms, &pid), 5);
+			n = sscanf(text, "map %llx size %llu done %llu ms %llu pid %d comm ",
+				   &iova, &size, &done, &ms, &pid);
+			assert_int_equal(n, 5);
 			assert_int_equal(iova, BASE);
 			assert_int_equal(size, r.size);
 			assert_int_equal(pid, getpid());
