@@ -3,7 +3,7 @@
  * The whole life of registered memory, for programs that map and unmap all the time:
  * register it once, map pieces of it as often as needed, unregister it.
  *
- *	cc -o example -Iinclude/uapi Documentation/registered-memory-example.c
+ *	cc -o example -Iinclude/uapi THIS FILE
  *	./example GROUP
  *
  * GROUP is the number of an IOMMU group whose devices are bound to vfio-pci. Says what

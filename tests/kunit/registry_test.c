@@ -331,38 +331,39 @@ static struct vfio_region *only_region(struct kunit *test)
 
 /* ---- regions ---- */
 
+/* The run from @page on is right, and ends where the next page does not follow. */
+static void expect_run(struct kunit *test, unsigned int first, unsigned int npages,
+		       unsigned int page)
+{
+	struct vfio_run run = vfio_region_run(only_region(test), page, NPAGES);
+	unsigned int len = vfio_run_npages(run), i;
+	struct fixture *fx = test->priv;
+	struct page **pages = &fx->pages[first + page];
+
+	KUNIT_ASSERT_GE(test, len, 1U);
+	KUNIT_ASSERT_LE(test, page + len, npages);
+	for (i = 0; i < len; i++)
+		KUNIT_ASSERT_EQ(test, vfio_run_pfn(run) + i, page_to_pfn(pages[i]));
+	if (page + len < npages)
+		KUNIT_ASSERT_NE(test, vfio_run_pfn(run) + len, page_to_pfn(pages[len]));
+}
+
 /* Whatever the layout, and wherever the region starts, each page is found from each. */
 static void every_page_of_every_layout_is_found(struct kunit *test)
 {
 	static const unsigned int firsts[] = { 0, 1, 7, 300, 511, 512, 513, NPAGES - 1 };
 	static const unsigned int sizes[] = { 1, 2, 9, 511, 512, 513, NPAGES };
 	struct fixture *fx = test->priv;
-	unsigned int layout, f, s, page, npages, i;
+	unsigned int layout, f, s, page, npages;
 
 	for (layout = 0; layout < NR_LAYOUTS; layout++) {
 		make_memory(test, layout);
 		for (f = 0; f < ARRAY_SIZE(firsts); f++) {
 			for (s = 0; s < ARRAY_SIZE(sizes); s++) {
-				struct vfio_region *region;
-
 				npages = min(sizes[s], NPAGES - firsts[f]);
 				KUNIT_ASSERT_EQ(test, 0, reg(test, 0, firsts[f], npages, false));
-				region = only_region(test);
-				for (page = 0; page < npages; page++) {
-					struct vfio_run run = vfio_region_run(region, page,
-									      NPAGES);
-					unsigned int len = vfio_run_npages(run);
-
-					KUNIT_ASSERT_GE(test, len, 1U);
-					KUNIT_ASSERT_LE(test, page + len, npages);
-					for (i = 0; i < len; i++)
-						KUNIT_ASSERT_EQ(test, vfio_run_pfn(run) + i,
-							page_to_pfn(fx->pages[firsts[f] + page + i]));
-					/* And it ends where the next one does not follow. */
-					if (page + len < npages)
-						KUNIT_ASSERT_NE(test, vfio_run_pfn(run) + len,
-							page_to_pfn(fx->pages[firsts[f] + page + len]));
-				}
+				for (page = 0; page < npages; page++)
+					expect_run(test, firsts[f], npages, page);
 				expect_pins(test, firsts[f], npages, 1);
 				expect_charge(test, npages);
 				KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, firsts[f], npages));

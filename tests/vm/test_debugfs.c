@@ -24,7 +24,7 @@
 #define CLASSES		19
 
 static const char *const file_names[] = {
-	"status", "domains", "iova", "mappings", "counters", "progress",
+	"status", "domains", "iova", "mappings", "regions", "counters", "progress",
 };
 
 /* ---- Reading ---- */
@@ -349,6 +349,7 @@ static void status_names_the_type(void **state)
 	} types[] = {
 		{ VFIO_TYPE1_IOMMU, "v1" },
 		{ VFIO_TYPE1v2_IOMMU, "v2" },
+		{ VFIO_TYPE1_STRICT_IOMMU, "strict" },
 	};
 	struct fixture *f = *state;
 	unsigned int i;
@@ -596,6 +597,62 @@ static void mappings_tell_the_layout_of_each_kind_of_memory(void **state)
 			assert_only_mapping(mem, iovas[j], size);
 			assert_unmaps_all(f->container, size);
 		}
+		vu_free(mem, size);
+	}
+}
+
+/* How the only mapping's memory lies: from its runs on. */
+static char *only_layout(void)
+{
+	char *text = read_file("mappings"), *layout = strstr(text, " runs ");
+
+	assert_int_equal(count_lines(text, "mapping"), 1);
+	assert_non_null(layout);
+	layout = strdup(layout);
+	free(text);
+	assert_non_null(layout);
+	return layout;
+}
+
+/* A mapping of registered memory looks like any other, but says so, and is not charged. */
+static void registered_memory_is_told(void **state)
+{
+	const struct fixture *f = *state;
+	const size_t size = 8 * MIB;
+	unsigned int i;
+
+	for (i = 0; i < NBACKINGS; i++) {
+		char *mem = backings[i].alloc(size), *ordinary, *layout, *text, want[256];
+
+		at_step("%s", backings[i].name);
+		assert_ok(vu_map_rw(f->container, mem, BASE, size));
+		ordinary = only_layout();
+		assert_unmaps_all(f->container, size);
+		text = read_file("regions");
+		assert_string_equal(text, "");
+		free(text);
+
+		assert_ok(vu_register(f->container, mem, size, 0));
+		assert_ok(vu_register(f->container, mem, size, 0));
+		assert_ok(vu_map_rw(f->container, mem, BASE, size));
+		layout = only_layout();
+		*strchr(ordinary, '\n') = '\0';
+		snprintf(want, sizeof(want), "%s region 0x%lx\n", ordinary, (unsigned long)mem);
+		assert_string_equal(layout, want);
+		free(ordinary);
+		free(layout);
+		text = read_file("status");
+		assert_int_equal(number_of(text, "locked_pages"), 0);
+		free(text);
+		text = read_file("regions");
+		snprintf(want, sizeof(want),
+			 "region 0x%lx size %zu prot rw pid %d registered 2 mappings 1 charged %zu marked 0 kept 0\n",
+			 (unsigned long)mem, size, getpid(), size / VU_PAGE);
+		assert_string_equal(text, want);
+		free(text);
+		assert_unmaps_all(f->container, size);
+		assert_ok(vu_unregister(f->container, mem, size));
+		assert_ok(vu_unregister(f->container, mem, size));
 		vu_free(mem, size);
 	}
 }
@@ -990,6 +1047,7 @@ int main(void)
 		TEST_MIXED(domains_lists_in_kernel_users),
 		TEST_V2(iova_says_what_is_valid_and_what_cut_it),
 		TEST_V2(mappings_tell_the_layout_of_each_kind_of_memory),
+		TEST_V2(registered_memory_is_told),
 		TEST_V2(mappings_tell_protections),
 		TEST_V2(mappings_are_all_there_and_in_order),
 		TEST_V2(counters_count_requests_pages_and_calls),
