@@ -241,20 +241,42 @@ void vfio_registry_leave(struct vfio_type1_container *container)
 	registry_put(registry, container);
 }
 
+/* Take a reference to a container's registry, if it is the caller's. */
+static bool registry_hold(struct vfio_type1_container *container, struct vfio_registry **registry)
+{
+	*registry = container->registry;
+	if (container->closed || !*registry || (*registry)->mm != current->mm)
+		return false;
+	kref_get(&(*registry)->users);
+	return true;
+}
+
+/* The same; a container that is free becomes the caller's. */
+static int registry_adopt(struct vfio_type1_container *container, struct vfio_registry **registry)
+{
+	int ret;
+
+	down_write(&container->lock);
+	ret = container->closed ? -ENODEV : vfio_registry_join(container);
+	if (!ret)
+		registry_hold(container, registry);
+	up_write(&container->lock);
+	return ret;
+}
+
 /* The caller's registry, locked, by way of a container of the caller, or an ERR_PTR. */
 static struct vfio_registry *registry_enter(struct vfio_type1_container *container,
 					    const char *request)
 {
 	struct vfio_registry *registry;
-	int ret;
+	int ret = 0;
+	bool held;
 
-	down_write(&container->lock);
-	ret = container->closed ? -ENODEV : vfio_registry_join(container);
-	if (!ret) {
-		registry = container->registry;
-		kref_get(&registry->users);
-	}
-	up_write(&container->lock);
+	down_read(&container->lock);
+	held = registry_hold(container, &registry);
+	up_read(&container->lock);
+	if (!held)
+		ret = registry_adopt(container, &registry);
 	if (ret == -EPERM)
 		vfio_refuse(container, VFIO_REFUSE_REGISTRY,
 			    "%s: the container belongs to another process, which has memory registered",
@@ -332,7 +354,7 @@ static int registry_again(struct vfio_type1_container *container, struct vfio_re
  * @size: bytes
  * @read_only: devices may only read it
  *
- * Context: process context; takes container->lock for writing.
+ * Context: process context; takes container->lock.
  * Return: 0; -EINVAL if a value is unaligned or @size zero, or something else is
  * registered there; -EOVERFLOW if the range wraps around; -EPERM if the container is
  * another process's; -ENODEV for a kernel thread, or if the container is closed; -EINTR
@@ -422,7 +444,7 @@ static void registry_refuse_busy(struct vfio_type1_container *container,
  * @vaddr: first byte
  * @size: bytes
  *
- * Context: process context; takes container->lock for writing.
+ * Context: process context; takes container->lock.
  * Return: 0; -ENOENT if nothing is registered with these values; -EBUSY if it would be
  * the last time, and there are mappings of it; -EPERM, -ENODEV, -EINTR as
  * vfio_registry_register().

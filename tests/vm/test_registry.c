@@ -239,7 +239,7 @@ static void a_mapping_keeps_its_region(void **state)
 	assert_ok(vu_map_rw(f->container, mem, BASE, PAGES(7)));
 	assert_ok(vu_map_rw(second, mem, BASE + GIB, PAGES(7)));
 	assert_ret(vu_unregister(f->container, mem, SIZE), -EBUSY);
-	assert_logged(fd, "UNREGISTER_MEMORY .*: 2 mappings use it, .* 0x140000000-0x140006fff of this");
+	assert_logged(fd, "2 mappings use it, one of them 0x140000000-0x140006fff of this");
 	assert_unmaps(f->container, BASE, PAGES(7), PAGES(7));
 	assert_ret(vu_unregister(f->container, mem, SIZE), -EBUSY);
 	assert_logged(fd, "1 mappings use it, .* 0x180000000-0x180006fff of another container");
