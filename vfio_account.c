@@ -8,7 +8,6 @@
  * time.  What is charged is given back once, if the mm still lives.
  */
 
-#include <linux/capability.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/task.h>
 
@@ -35,19 +34,6 @@ int vfio_owner_init(struct vfio_owner *owner)
 	mmgrab(owner->mm);
 	owner->lock_cap = false;
 	return 0;
-}
-
-/**
- * vfio_owner_init_limit() - note whether RLIMIT_MEMLOCK applies to an owner
- * @owner: owner that the calling process is
- *
- * Not part of vfio_owner_init(), as asking takes as long as the rest of it ten times.
- *
- * Context: process context.
- */
-void vfio_owner_init_limit(struct vfio_owner *owner)
-{
-	owner->lock_cap = capable(CAP_IPC_LOCK);
 }
 
 /**

@@ -70,6 +70,7 @@
 #define _VFIO_TYPE1_H
 
 #include <linux/atomic.h>
+#include <linux/capability.h>
 #include <linux/iommu.h>
 #include <linux/kref.h>
 #include <linux/list.h>
@@ -456,12 +457,24 @@ void vfio_dma_tree_wake(struct vfio_dma_tree *tree);
 /* ---- locked_vm (vfio_account.c) ---- */
 
 int vfio_owner_init(struct vfio_owner *owner);
-void vfio_owner_init_limit(struct vfio_owner *owner);
 void vfio_owner_put(struct vfio_owner *owner);
 int vfio_account_charge(const struct vfio_owner *owner, unsigned long npages);
 void vfio_account_refund(const struct vfio_owner *owner, unsigned long npages);
 void vfio_account_refuse(struct vfio_type1_container *container, const struct vfio_owner *owner,
 			 const char *request, u64 at, unsigned long npages);
+
+/**
+ * vfio_owner_init_limit() - note whether RLIMIT_MEMLOCK applies to an owner
+ * @owner: owner that the calling process is
+ *
+ * Not part of vfio_owner_init(), as asking takes several times as long as that.
+ *
+ * Context: process context.
+ */
+static inline void vfio_owner_init_limit(struct vfio_owner *owner)
+{
+	owner->lock_cap = capable(CAP_IPC_LOCK);
+}
 
 /* ---- pages (vfio_pin.c) ---- */
 
