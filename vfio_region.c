@@ -496,7 +496,7 @@ static int region_check_slot(struct vfio_region *region, unsigned long slot, uns
 }
 
 /**
- * vfio_region_check() - are pages of a region still the process's?
+ * vfio_region_check_marked() - are pages of a region with marks still the process's?
  * @region: a region in its registry's tree, of the calling process
  * @page: first page, counted from the start of the region
  * @npages: how many
@@ -509,14 +509,12 @@ static int region_check_slot(struct vfio_region *region, unsigned long slot, uns
  * Return: 0; -ESTALE if the process has other memory there, or none; -EINTR on a
  * fatal signal.
  */
-int vfio_region_check(struct vfio_region *region, unsigned long page, unsigned long npages,
-		      unsigned long *changed)
+int vfio_region_check_marked(struct vfio_region *region, unsigned long page,
+			     unsigned long npages, unsigned long *changed)
 {
 	unsigned long end = page + npages, slot, next;
 	int ret = 0;
 
-	if (likely(!READ_ONCE(region->nr_marked)))
-		return 0;
 	for (; page < end && !ret; page = next) {
 		slot = slot_of(region, page);
 		next = min(slot_end(region, slot), end);

@@ -583,7 +583,9 @@ int vfio_registry_take_region(struct vfio_type1_container *container, struct vfi
 		return 0;
 
 	region = dma->region;
-	ret = vfio_region_check(region, dma->region_page, vfio_dma_npages(dma), &changed);
+	if (likely(!READ_ONCE(region->nr_marked)))
+		return 0;
+	ret = vfio_region_check_marked(region, dma->region_page, vfio_dma_npages(dma), &changed);
 	if (!ret)
 		return 0;
 	dma->region = NULL;

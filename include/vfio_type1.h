@@ -594,8 +594,8 @@ struct vfio_region *vfio_region_create(struct vfio_type1_container *container,
 				       unsigned long npages, bool read_only);
 void vfio_region_put(struct vfio_region *region);
 void vfio_region_mark(struct vfio_region *region, unsigned long vaddr, unsigned long last);
-int vfio_region_check(struct vfio_region *region, unsigned long page, unsigned long npages,
-		      unsigned long *changed);
+int vfio_region_check_marked(struct vfio_region *region, unsigned long page,
+			     unsigned long npages, unsigned long *changed);
 struct vfio_run vfio_region_run(const struct vfio_region *region, unsigned long page,
 				unsigned long max);
 unsigned long vfio_region_count_ram(const struct vfio_region *region, unsigned long page,
