@@ -26,6 +26,23 @@
 #define VFIO_TYPE1_STRICT_IOMMU		0x54310002
 
 /**
+ * struct vfio_type1_memory - a range of the calling process's memory
+ * @argsz: size of this structure, as the caller knows it
+ * @flags: VFIO_TYPE1_MEMORY_READ_ONLY or 0; 0 to unregister
+ * @vaddr: first byte
+ * @size: bytes
+ *
+ * @vaddr and @size are multiples of the system's page size.
+ */
+struct vfio_type1_memory {
+	__u32	argsz;
+	__u32	flags;
+#define VFIO_TYPE1_MEMORY_READ_ONLY	(1 << 0)
+	__u64	vaddr;
+	__u64	size;
+};
+
+/*
  * VFIO_TYPE1_REGISTER_MEMORY - _IOW(VFIO_TYPE, VFIO_BASE + 100,
  *				     struct vfio_type1_memory)
  *
@@ -33,8 +50,7 @@
  * once.  From then on a VFIO_IOMMU_MAP_DMA of any part of it, in any container of
  * this process, uses the pages that were registered and charges nothing.
  *
- * vaddr and size are multiples of the system's page size.  A range may be
- * registered again with the same values, and then has to be unregistered as often;
+ * A range may be registered again with the same values, and then has to be unregistered as often;
  * it may not overlap another one otherwise.
  *
  * With VFIO_TYPE1_MEMORY_READ_ONLY the memory need not be writable, and devices
@@ -47,17 +63,9 @@
  * ENODEV: the container is being closed.  EOPNOTSUPP: the kernel was built without
  * what this needs.
  */
-struct vfio_type1_memory {
-	__u32	argsz;
-	__u32	flags;
-#define VFIO_TYPE1_MEMORY_READ_ONLY	(1 << 0)
-	__u64	vaddr;
-	__u64	size;
-};
-
 #define VFIO_TYPE1_REGISTER_MEMORY	_IO(VFIO_TYPE, VFIO_BASE + 100)
 
-/**
+/*
  * VFIO_TYPE1_UNREGISTER_MEMORY - _IOW(VFIO_TYPE, VFIO_BASE + 101,
  *				       struct vfio_type1_memory)
  *
@@ -71,18 +79,23 @@ struct vfio_type1_memory {
  */
 #define VFIO_TYPE1_UNREGISTER_MEMORY	_IO(VFIO_TYPE, VFIO_BASE + 101)
 
-/*
- * A capability in the chain of VFIO_IOMMU_GET_INFO: what the calling process has
- * registered.
- */
 #define VFIO_TYPE1_INFO_CAP_MEMORY	0x5431
 
+/**
+ * struct vfio_type1_info_cap_memory - VFIO_TYPE1_INFO_CAP_MEMORY
+ * @header: version 1
+ * @flags: VFIO_TYPE1_INFO_MEMORY_STRICT: only registered memory can be mapped
+ * @regions: ranges that the calling process has registered
+ * @size: bytes of them
+ *
+ * A capability in the chain of VFIO_IOMMU_GET_INFO.
+ */
 struct vfio_type1_info_cap_memory {
-	struct	vfio_info_cap_header header;	/* version 1 */
+	struct	vfio_info_cap_header header;
 	__u32	flags;
-#define VFIO_TYPE1_INFO_MEMORY_STRICT	(1 << 0) /* only registered memory can be mapped */
-	__u32	regions;	/* ranges that are registered */
-	__u64	size;		/* bytes of them */
+#define VFIO_TYPE1_INFO_MEMORY_STRICT	(1 << 0)
+	__u32	regions;
+	__u64	size;
 };
 
 #endif /* _UAPI_LINUX_VFIO_TYPE1_H */
