@@ -7,34 +7,64 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 KERNEL ?= 6.1
 IOMMU ?= intel
 
+# What 'make install' signs with, for hosts with Secure Boot: DKMS's key, if there.
+# A kernel that doesn't know signatures gets none.
+KEY ?= $(wildcard /var/lib/dkms/mok.key)
+CERT ?= $(wildcard /var/lib/dkms/mok.pub)
+
 release = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generated/utsrelease.h)
 installed = $(INSTALL_MOD_PATH)/lib/modules/$(release)/updates/vfio_iommu_type1.ko
+hash = $(shell sed -n 's/^CONFIG_MODULE_SIG_HASH="\{0,1\}\([a-z0-9-]*\).*/\1/p' $(KDIR)/include/config/auto.conf)
 
 .PHONY: modules
 modules: | kdir
 	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+	@tools/check-abi vfio_iommu_type1.ko $(KDIR)
 
 .PHONY: install
 install: modules
-	$(MAKE) -C $(KDIR) M=$(CURDIR) INSTALL_MOD_DIR=updates modules_install
+	install -D -m 644 vfio_iommu_type1.ko $(installed)
+	$(if $(and $(KEY),$(hash)),$(KDIR)/scripts/sign-file $(hash) $(KEY) $(CERT) $(installed))
 	depmod $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) $(release)
 
 .PHONY: uninstall
 uninstall: | kdir
-	rm -f $(installed) $(installed).xz $(installed).zst $(installed).gz
+	rm -f $(installed)
 	depmod $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) $(release)
 
 .PHONY: clean
 clean: | kdir
-	$(MAKE) -C $(KDIR) M=$(CURDIR) clean
+	$(MAKE) -C $(KDIR) M=$(CURDIR) UNTESTED_KERNEL=y clean
+
+# vfio-type1-stat: a script, which needs no building.
+PREFIX ?= /usr/local
+.PHONY: install-tools
+install-tools:
+	install -D -m 755 tools/stat/vfio-type1-stat $(DESTDIR)$(PREFIX)/sbin/vfio-type1-stat
+	install -D -m 644 tools/stat/vfio-type1-stat.8 $(DESTDIR)$(PREFIX)/share/man/man8/vfio-type1-stat.8
+	install -D -m 644 tools/stat/vfio-type1-stat.bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/vfio-type1-stat
+
+.PHONY: uninstall-tools
+uninstall-tools:
+	rm -f $(DESTDIR)$(PREFIX)/sbin/vfio-type1-stat \
+		$(DESTDIR)$(PREFIX)/share/man/man8/vfio-type1-stat.8 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/vfio-type1-stat
 
 .PHONY: kdir
 kdir:
 	@test -e $(KDIR)/Makefile || { echo "No kernel headers at $(KDIR):" \
 		"install linux-headers-$(shell uname -r), or say where they are with KDIR=" >&2; exit 1; }
 
-.PHONY: demo check check-long kunit vmtest difftest static
-.PHONY: coverage mutants soak fuzz
+.PHONY: dist deb
+dist:
+	@tools/dist
+deb:
+	@tools/setup
+	@tools/deb
+
+.PHONY: demo check check-long matrix kunit vmtest difftest static packages-test
+.PHONY: stat docs doc-commands coverage mutants soak fuzz
 .PHONY: bench bench-check bench-scaling bench-curves bench-latency profile
 demo:
 	@KERNEL=$(KERNEL) IOMMU=$(IOMMU) tests/vm/demo
@@ -42,6 +72,8 @@ check:
 	@tests/check
 check-long:
 	@tests/check long
+matrix:
+	@KERNELS="$(KERNELS)" tests/matrix
 kunit:
 	@tools/setup
 	@tests/kunit/run --kernel $(KERNEL)
@@ -54,6 +86,19 @@ difftest:
 static:
 	@tools/setup
 	@tests/static
+packages-test:
+	@tools/setup
+	@tests/packages/run
+stat:
+	@tools/setup
+	@tests/stat
+	@KERNEL=$(KERNEL) IOMMU=$(IOMMU) tests/vm/stat
+docs:
+	@tools/setup
+	@tools/docs
+doc-commands:
+	@tools/setup
+	@tests/doc-commands
 coverage:
 	@tools/setup
 	@tests/coverage
@@ -75,21 +120,33 @@ clean-cache:
 .PHONY: help
 help:
 	@echo 'On a host that is to use the module:'
-	@echo '  make [KDIR=DIR]    build vfio_iommu_type1.ko for the running kernel, or for DIR'
-	@echo '  make install       put it into updates/, where modprobe prefers it'
+	@echo '  make [KDIR=DIR]    build vfio_iommu_type1.ko for the running kernel, or for DIR;'
+	@echo '                     UNTESTED_KERNEL=y for one that it is not for'
+	@echo '  make install       put it into updates/, where modprobe prefers it; signed with'
+	@echo '                     KEY= and CERT=, or with DKMS'"'"'s key if there is one'
 	@echo '  make uninstall     remove it: the in-tree module is back'
+	@echo '  make install-tools vfio-type1-stat, its manual and its completion, below PREFIX,'
+	@echo '                     /usr/local; make uninstall-tools removes them'
 	@echo '  make clean         remove what was built'
+	@echo '  make dist          the release tarball'
+	@echo '  make deb           the Debian packages, on Debian 12'
 	@echo
-	@echo 'On any Debian 12 machine; KERNEL=6.1|6.12 IOMMU=intel|amd'
+	@echo 'On any Debian 12 machine; KERNEL=6.1|6.12|7.2 IOMMU=intel|amd'
 	@echo '  make demo          boot a VM in which a device does DMA through the module'
 	@echo '  make check         all tests, on all kernels and IOMMUs'
-	@echo '  make kunit         the KUnit suites, under User-Mode Linux'
+	@echo '  make matrix        the VM tests on all supported kernels, and a table;'
+	@echo '                     KERNELS="6.1 7.2 ..." chooses'
+	@echo '  make kunit         the KUnit suites, under User-Mode Linux (6.1, 6.12)'
 	@echo '  make vmtest        the tests in a VM; TESTS="test_map ..." chooses. Also for'
 	@echo '                     KERNEL=6.12-arm64 IOMMU=smmuv3, some of them'
 	@echo '  make difftest      the same random requests to the in-tree module and to ours;'
 	@echo '                     SEED= and OPS= choose them'
 	@echo '  make static        warnings, sparse, checkpatch, kernel-doc, shellcheck'
+	@echo '  make stat          tests of vfio-type1-stat, here and in a VM'
+	@echo '  make docs          HTML pages of the documents and of the comments in the sources'
+	@echo '  make doc-commands  run the commands that the documents show'
 	@echo '  make check-long    make check, and all that follows here down to fuzz'
+	@echo '  make packages-test install, upgrade and remove the package in a VM of its own'
 	@echo '  make coverage      which lines and branches the KUnit suites reach'
 	@echo '  make mutants       break the module in many ways: each must turn a test red'
 	@echo '  make soak          devices do DMA while mappings come and go; MINUTES='

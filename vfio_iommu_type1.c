@@ -18,7 +18,7 @@
 
 #define VFIO_TYPE1_VERSION "1.0"
 
-/* 6, and known by this name up to 7.1; later kernels only reserve the number. */
+/* VFIO_TYPE1_NESTING_IOMMU, but newer kernels only reserve the number. */
 #define TYPE1_NESTING_IOMMU 6
 
 #define DIRTY_BITMAP_BYTES(npages) (ALIGN((u64)(npages), BITS_PER_TYPE(u64)) / BITS_PER_BYTE)
@@ -130,9 +130,10 @@ static long check_extension(struct vfio_type1_container *container, unsigned lon
 	switch (arg) {
 	case VFIO_TYPE1_IOMMU:
 	case VFIO_TYPE1v2_IOMMU:
-	case TYPE1_NESTING_IOMMU:
 	case VFIO_UNMAP_ALL:
 		return 1;
+	case TYPE1_NESTING_IOMMU:
+		return VFIO_COMPAT_HAS_NESTING;
 	case VFIO_DMA_CC_IOMMU:
 		return container && vfio_container_coherent(container);
 	case VFIO_UPDATE_VADDR:

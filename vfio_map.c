@@ -178,8 +178,9 @@ static void map_charge_settle(struct map_work *work)
 }
 
 /* Tell which page, the first one of a batch, could not be pinned. */
-static void map_refuse_pin(struct vfio_type1_container *container, const struct vfio_dma *dma,
-			   struct mm_struct *mm, unsigned long page, int error)
+static __cold
+void map_refuse_pin(struct vfio_type1_container *container, const struct vfio_dma *dma,
+		    struct mm_struct *mm, unsigned long page, int error)
 {
 	unsigned long vaddr = dma->vaddr + (page << PAGE_SHIFT);
 
@@ -440,9 +441,10 @@ static const char *map_overlap_kind(const struct vfio_dma *old, const struct vfi
 }
 
 /* Tell why the IOVA could not be taken. */
-static void map_refuse_insert(struct vfio_type1_container *container, const struct vfio_dma *dma,
-			      const struct map_overlap *overlap,
-			      const struct vfio_iova_span *nearest, int error)
+static __cold
+void map_refuse_insert(struct vfio_type1_container *container, const struct vfio_dma *dma,
+		       const struct map_overlap *overlap, const struct vfio_iova_span *nearest,
+		       int error)
 {
 	u64 iova = dma->iova, size = dma->last - dma->iova + 1;
 	struct vfio_cut_text cut;

@@ -586,7 +586,8 @@ static int unmap_prepare(struct vfio_type1_container *container, struct vfio_unm
 }
 
 /* Tell of an UNMAP on v1 that found nothing to remove: no error, but seldom meant so. */
-static void unmap_refuse_nothing(struct vfio_type1_container *container, u64 iova, u64 size)
+static __cold
+void unmap_refuse_nothing(struct vfio_type1_container *container, u64 iova, u64 size)
 {
 	struct vfio_iova_span inside = {};
 	struct vfio_dma *dma;

@@ -5,8 +5,9 @@
  * The core exports vfio_register_iommu_driver(), but declares it, and the
  * operations it takes, in drivers/vfio/vfio.h, which no headers package ships.
  * They are mirrored here, so their layout must match the running kernel's:
- * symbol versions do not compare this copy with the kernel's own.  The layout
- * of 6.12 is the newest; 6.1 and 6.2 have one more operation at the end.
+ * symbol versions do not compare this copy with the kernel's own.
+ * tools/check-abi does, and fails the build if they differ.  The layout of 7.2
+ * is that of 6.3; 6.1 and 6.2 have one more operation at the end.
  */
 #ifndef _VFIO_DRIVER_ABI_H
 #define _VFIO_DRIVER_ABI_H

@@ -233,7 +233,11 @@ static inline bool vfio_runs_next(struct vfio_runs_iter *iter, struct vfio_run *
 
 /* ---- valid IOVA ranges (vfio_iova.c): pure ---- */
 
-/* One valid stretch of IOVA, both ends inclusive. */
+/**
+ * struct vfio_iova_span - a stretch of IOVA
+ * @first: first byte
+ * @last: last byte
+ */
 struct vfio_iova_span {
 	u64 first;
 	u64 last;
@@ -764,9 +768,13 @@ int vfio_map_fill(struct vfio_type1_container *container, struct vfio_dma *dma);
 /* Runs taken out of the primary domain before one IOTLB sync. */
 #define VFIO_WINDOW_RUNS	512
 
-/* Where a caller wants to know which pages were dirty. */
+/**
+ * struct vfio_dirty_request - where a caller wants to know which pages were dirty
+ * @bitmap: bit 0 is the first page of the range
+ * @pgsize: bytes that a bit stands for
+ */
 struct vfio_dirty_request {
-	u64 __user *bitmap;	/* bit 0 is the first page of the range */
+	u64 __user *bitmap;
 	u64 pgsize;
 };
 

@@ -32,6 +32,55 @@ copy_sources()
 	mkdir -p "$1"
 	rsync -a --delete --filter='P *.o' --filter='P *.ko' --filter='P *.mod*' --filter='P .*' \
 		--filter='P modules.order' --filter='P Module.symvers' \
-		--exclude=.git --include='*/' --include='Kbuild*' --include='*.[ch]' --exclude='*' \
+		--exclude=.git --include='*/' --include='Kbuild*' --include='*.mk' --include='*.[ch]' --exclude='*' \
 		"$TOP/" "$1/"
+}
+
+# lock DIR: until the end of this (sub)shell, no other one gets beyond this line.
+lock()
+{
+	mkdir -p "${1%/*}"
+	exec 9> "$1.lock"
+	flock 9
+}
+
+# make_programs FOLDER OUT [MAKE ARGUMENT]...: build a folder's programs into OUT.
+# What two jobs need at the same time is built by the first of them.
+make_programs()
+{
+	local folder=$1 out=$2
+
+	shift 2
+	(lock "$out" && make -s -C "$TOP/$folder" OUT="$out" "$@")
+}
+
+# kernel_make SERIES DIR [ARGUMENT]...: build the modules of DIR, which is in a
+# build_dir, for a cached kernel. 7.2 is built in the small Debian that it came in:
+# in a mount namespace of its own, of which nothing can be left behind.
+kernel_make()
+{
+	local kernel dir=$2 cross=()
+
+	need make make; need gcc gcc
+	kernel=$("$TOP/tools/fetch" kernel "$1")
+	case $1 in
+	7.2)
+		[ "$(id -u)" -eq 0 ] || die "building for Linux $1 needs root, for a chroot"
+		shift 2
+		mkdir -p "$kernel/$CACHE/build"
+		# shellcheck disable=SC2016	# for the inner shell
+		unshare --mount sh -ec '
+			root=$0 build=$1
+			shift
+			mount -t proc proc "$root/proc"
+			mount --bind "$build" "$root/$build"
+			exec chroot "$root" make --no-print-directory "$@" modules
+		' "$kernel" "$CACHE/build" -C "/lib/modules/$(cat "$kernel/release")/build" M="$dir" "$@"
+		return ;;
+	*-arm64)
+		need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
+		cross=(ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-) ;;
+	esac
+	shift 2
+	make --no-print-directory -C "$kernel/build" M="$dir" "${cross[@]}" "$@" modules
 }

@@ -69,4 +69,20 @@ static inline bool vfio_compat_group_has_isolated_msi(struct iommu_group *group)
 #define iommu_group_has_isolated_msi vfio_compat_group_has_isolated_msi
 #endif
 
+/*
+ * 6.13 removed nested translation by way of VFIO ("vfio: Remove
+ * VFIO_TYPE1_NESTING_IOMMU"), and iommu_enable_nesting() with it.  There the
+ * VFIO core finds that nobody offers it, and never opens such a container.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+#define VFIO_COMPAT_HAS_NESTING 1
+#else
+#define VFIO_COMPAT_HAS_NESTING 0
+
+static inline int iommu_enable_nesting(struct iommu_domain *domain)
+{
+	return -EINVAL;
+}
+#endif
+
 #endif /* _VFIO_TYPE1_COMPAT_IOMMU_H */

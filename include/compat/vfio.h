@@ -7,7 +7,10 @@
 
 #include <linux/version.h>
 
-/* 6.3 removed vfio_iommu_driver_ops.notify, which nobody needed any more. */
+/*
+ * 6.3 removed vfio_iommu_driver_ops.notify, which nobody needed any more ("vfio:
+ * revert 'iommu driver notify callback'").
+ */
 #define VFIO_COMPAT_HAS_NOTIFY (LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0))
 
 #endif /* _VFIO_TYPE1_COMPAT_VFIO_H */

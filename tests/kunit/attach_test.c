@@ -86,6 +86,8 @@ static const struct fake_traits *param(struct kunit *test)
  * @emulated: a group without an IOMMU
  * @device: an in-kernel user in it, which unpins when it is told to
  * @pinned: pages from @pages[0] on that @device has pinned at LOW_IOVA
+ * @leaves: @emulated leaves when @device is told of an unmap
+ * @next: device that a thread attaches
  */
 struct fixture {
 	struct vfio_type1_container *container;
@@ -96,6 +98,8 @@ struct fixture {
 	struct iommu_group *emulated;
 	struct vfio_device device;
 	unsigned int pinned;
+	bool leaves;
+	unsigned int next;
 };
 
 /* ---- in-kernel users ---- */
@@ -112,6 +116,8 @@ static void device_dma_unmap(struct vfio_device *device, u64 iova, u64 length)
 
 	if (fx->pinned && iova <= LOW_IOVA && LOW_IOVA - iova < length)
 		unpin(fx);
+	if (fx->leaves)
+		vfio_container_detach(fx->container, fx->emulated);
 }
 
 static const struct vfio_device_ops device_ops = {
@@ -501,6 +507,20 @@ static void coherency_is_that_of_all_domains(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, vfio_container_coherent(fx->container));
 	detach(test, 0);
 	KUNIT_EXPECT_TRUE(test, vfio_container_coherent(fx->container));
+}
+
+/* An IOMMU whose driver does not know of coherency does not enforce it. */
+static void silent_iommu_is_not_coherent(struct kunit *test)
+{
+	static const struct fake_traits silent = {
+		.name = "silent", .pgsize_bitmap = SZ_4K, .driver = FAKE_SILENT,
+	};
+	struct fixture *fx = test->priv;
+
+	must_attach(test, 0, &plain);
+	must_attach(test, 1, &silent);
+	KUNIT_EXPECT_EQ(test, fake_iommu.nr_domains, 2U);
+	KUNIT_EXPECT_FALSE(test, vfio_container_coherent(fx->container));
 }
 
 /* Domains refuse to enforce coherency once they had a mapping. */
@@ -908,6 +928,25 @@ static void cuts_are_described(struct kunit *test)
 	up_read(&fx->container->lock);
 }
 
+/* An aperture may be all there is, and a reserved region nothing at all. */
+static void all_iova_may_be_valid(struct kunit *test)
+{
+	static const struct fake_traits all = {
+		.name = "all IOVA", .pgsize_bitmap = SZ_4K, .aperture_last = U64_MAX,
+		.regions = { { 0x5000, 0, IOMMU_RESV_RESERVED } },
+	};
+	struct fixture *fx = test->priv;
+
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	map_both(test);
+	KUNIT_ASSERT_EQ(test, 0, map_bytes(test, U64_MAX - PAGE_SIZE + 1, fx->vaddr, PAGE_SIZE,
+					   RW));
+	must_attach(test, 0, &all);
+	EXPECT_RANGES(test, "all", { 0, U64_MAX });
+	KUNIT_EXPECT_EQ(test, iommu_iova_to_phys(&mock(0)->domain, U64_MAX - PAGE_SIZE + 1),
+			page_to_phys(fx->pages[0]));
+}
+
 /* MAP minds what the last attach and detach have said. */
 static void map_minds_the_valid_iova(struct kunit *test)
 {
@@ -1057,6 +1096,33 @@ static void detach_of_a_stranger_does_nothing(struct kunit *test)
 	expect_contents(test, mock(0));
 }
 
+/* A group without a device has no IOMMU. */
+static void group_without_devices_stays_out(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct state before = state_of(test);
+
+	KUNIT_EXPECT_EQ(test, -ENODEV, vfio_container_attach(fx->container, fx->emulated));
+	expect_state(test, &before, "attach");
+}
+
+/* Who asks for nesting gets it from each IOMMU, or not that IOMMU. */
+static void nesting_is_for_all_domains(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct state before = state_of(test);
+
+	fx->container->nesting = true;
+	KUNIT_EXPECT_EQ(test, -ENODEV, attach(test, 0, &plain));
+	expect_state(test, &before, "attach");
+	fake_iommu.nesting = true;
+	must_attach(test, 0, &plain);
+	before = state_of(test);
+	fake_iommu.nesting = false;
+	KUNIT_EXPECT_EQ(test, -ENODEV, attach(test, 1, &plain));
+	expect_state(test, &before, "second attach");
+}
+
 /* UML isolates no interrupts: without the administrator's word there is no attach. */
 static void unsafe_interrupts_need_permission(struct kunit *test)
 {
@@ -1075,6 +1141,18 @@ static void unsafe_interrupts_need_permission(struct kunit *test)
 	vfio_type1_params.allow_unsafe_interrupts = false;
 	KUNIT_EXPECT_EQ_MSG(test, -EPERM, attach(test, 1, &plain), "a domain to join is no excuse");
 	expect_state(test, &before, "second attach");
+}
+
+/* Nor is it asked for where the IOMMU isolates them. Since 6.3 that is not for UML's to say. */
+static void isolated_interrupts_need_no_permission(struct kunit *test)
+{
+	int want;
+
+	vfio_type1_params.allow_unsafe_interrupts = false;
+	fake_iommu.capable = true;
+	want = iommu_group_has_isolated_msi(group(0)) ? 0 : -EPERM;
+	KUNIT_EXPECT_EQ(test, want, attach(test, 0, &plain));
+	KUNIT_EXPECT_EQ(test, fake_iommu.nr_domains, want ? 0U : 1U);
 }
 
 /* While an address is unknown, nobody comes who may need it. */
@@ -1160,20 +1238,21 @@ static void failed_join_goes_back_or_changes_nothing(struct kunit *test)
 	expect_both_in_two_domains(test);
 }
 
-/* Whichever allocation fails, attach works without it or changes nothing. */
-static void failed_allocation_changes_nothing(struct kunit *test)
+/* Let each allocation of an attach fail. Both groups get a domain of their own. */
+static void fail_each_allocation(struct kunit *test, const struct fake_traits *first,
+				 const struct fake_traits *second)
 {
 	unsigned int nth, failed = 0, refused = 0;
 	bool came = true;
 
-	must_attach(test, 0, &plain);
+	must_attach(test, 0, first);
 	map_both(test);
 	for (nth = 1; came; nth++) {
 		struct state before = state_of(test);
 		int ret;
 
 		fault_nth(nth);
-		ret = attach(test, 1, param(test));
+		ret = attach(test, 1, second);
 		came = fault_end();
 		failed += came;
 		refused += !!ret;
@@ -1189,6 +1268,83 @@ static void failed_allocation_changes_nothing(struct kunit *test)
 	/* At least each IOPTE is an allocation. */
 	KUNIT_EXPECT_GT(test, failed, (unsigned int)NPAGES);
 	KUNIT_EXPECT_GE(test, refused, (unsigned int)NPAGES);
+}
+
+/* Whichever allocation fails, attach works without it or changes nothing. */
+static void failed_allocation_changes_nothing(struct kunit *test)
+{
+	fail_each_allocation(test, &plain, param(test));
+}
+
+/* So it is with those that reserved regions need. */
+static void failed_allocation_of_regions_changes_nothing(struct kunit *test)
+{
+	static const struct fake_traits many_regions = {
+		.name = "many regions", .pgsize_bitmap = SZ_4K, .driver = 1,
+		.regions = {
+			{ 0x200000, 0x1000, IOMMU_RESV_RESERVED },
+			{ 0x300000, 0x1000, IOMMU_RESV_DIRECT },
+			{ 0x8000000, 0x100000, IOMMU_RESV_SW_MSI },
+			{ 0xfee00000, 0x100000, IOMMU_RESV_MSI },
+		},
+	};
+
+	fail_each_allocation(test, &x86_like, &many_regions);
+}
+
+static int attach_next(void *data)
+{
+	struct fixture *fx = data;
+
+	return vfio_container_attach(fx->container, group(fx->next));
+}
+
+/* A killed caller's attach ends, as the first group or a later one, and changes nothing. */
+static void killed_attach_changes_nothing(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct state before;
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	map_both(test);
+	fake_iommu.devices[0].traits = &plain;
+	fake_iommu.devices[1].traits = &incoherent;
+	for (i = 0; i < 2; i++) {
+		before = state_of(test);
+		fx->next = i;
+		KUNIT_EXPECT_EQ(test, -EINTR, user_call_killed(test, attach_next, fx));
+		expect_state(test, &before, "attach");
+		expect_pins(test, i ? NPAGES : 0, i ? NPAGES : 0);
+		KUNIT_ASSERT_EQ(test, 0, attach_next(fx));
+	}
+	expect_both_in_two_domains(test);
+}
+
+/* What the primary domain has lost cannot be copied from it. */
+static void replay_of_a_hole_changes_nothing(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct state before;
+	struct vfio_dma *dma;
+	struct mock_iommu *primary;
+
+	must_attach(test, 0, &plain);
+	map_both(test);
+	primary = mock(0);
+	dma = vfio_dma_tree_first(&fx->container->tree, LOW_IOVA, LOW_IOVA);
+	vfio_runs_free(&dma->runs);
+	dma->runs.lost = true;
+	mock_iommu_lose(primary, LOW_IOVA + RUN_PAGES * PAGE_SIZE);
+	before = state_of(test);
+	KUNIT_EXPECT_EQ(test, -EIO, attach(test, 1, &incoherent));
+	expect_state(test, &before, "attach");
+	/* Put it back, for the rest of the case. */
+	KUNIT_ASSERT_EQ(test, 0, iommu_map(&primary->domain, LOW_IOVA + RUN_PAGES * PAGE_SIZE,
+					   page_to_phys(fx->pages[RUN_PAGES]), PAGE_SIZE,
+					   RW | IOMMU_CACHE, GFP_KERNEL));
+	must_attach(test, 1, &incoherent);
+	expect_both_in_two_domains(test);
 }
 
 /* Whichever allocation fails, dirty tracking is off, and can be started later. */
@@ -1486,6 +1642,42 @@ static void last_emulated_group_takes_the_mappings_along(struct kunit *test)
 	expect_no_mappings(test);
 }
 
+/* As long as one of them stays, the mappings do. */
+static void other_emulated_group_keeps_the_mappings(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct iommu_group *other = iommu_group_alloc();
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR(other));
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	KUNIT_ASSERT_EQ(test, 0, vfio_container_attach_emulated(fx->container, other));
+	map_both(test);
+	detach_emulated(test);
+	KUNIT_EXPECT_EQ(test, fx->container->tree.avail, ENTRIES - 2U);
+	pin(test, other, 5);
+	expect_pins(test, 0, 5);
+	unpin(fx);
+	vfio_container_detach(fx->container, other);
+	expect_no_mappings(test);
+	iommu_group_put(other);
+}
+
+/*
+ * The last group may leave while its device is told of an unmap: what that unmap owns
+ * is left to it, all else goes.
+ */
+static void group_may_leave_while_its_device_is_told(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	map_both(test);
+	pin(test, fx->emulated, 5);
+	fx->leaves = true;
+	must_unmap(test, LOW_IOVA, LOW_PAGES * PAGE_SIZE);
+	expect_no_mappings(test);
+}
+
 /* The first IOMMU has all memory pinned and charged; what is charged is not charged again. */
 static void first_iommu_group_has_everything_pinned(struct kunit *test)
 {
@@ -1660,12 +1852,15 @@ static void dirty_bitmap_is_void_when_the_smallest_page_changes(struct kunit *te
 {
 	const struct vfio_dirty_request by_4k = { .pgsize = SZ_4K };
 	struct fixture *fx = test->priv;
+	u64 unmapped;
 
 	must_attach(test, 0, &more_sizes);
 	must_attach(test, 1, &large_pages);
 	KUNIT_ASSERT_EQ(test, 0, vfio_dirty_start(fx->container));
 	detach(test, 1);
 	KUNIT_EXPECT_EQ(test, -EINVAL, vfio_dirty_get(fx->container, 0, SZ_4K, &by_4k));
+	KUNIT_EXPECT_EQ(test, -EINVAL, vfio_unmap_dma(fx->container, 0, SZ_4K, false, &by_4k,
+						      &unmapped));
 	vfio_dirty_stop(fx->container);
 	KUNIT_ASSERT_EQ(test, 0, vfio_dirty_start(fx->container));
 	KUNIT_EXPECT_EQ(test, 0, vfio_dirty_get(fx->container, 0, SZ_4K, &by_4k));
@@ -1676,6 +1871,7 @@ static struct kunit_case attach_cases[] = {
 	KUNIT_CASE_PARAM(unlike_group_gets_a_domain_of_the_same_contents, unlike_gen_params),
 	KUNIT_CASE_PARAM(group_joins_whichever_domain_is_alike, unlike_gen_params),
 	KUNIT_CASE(coherency_is_that_of_all_domains),
+	KUNIT_CASE(silent_iommu_is_not_coherent),
 	KUNIT_CASE(probe_runs_after_coherency_and_leaves_nothing),
 	KUNIT_CASE_PARAM(map_and_unmap_reach_both_domains, unlike_gen_params),
 	KUNIT_CASE_PARAM(map_failure_unwinds_both_domains, unlike_gen_params),
@@ -1690,6 +1886,7 @@ static struct kunit_case attach_cases[] = {
 	KUNIT_CASE(valid_iova_is_what_all_groups_allow),
 	KUNIT_CASE(each_cut_has_an_owner),
 	KUNIT_CASE(cuts_are_described),
+	KUNIT_CASE(all_iova_may_be_valid),
 	KUNIT_CASE(map_minds_the_valid_iova),
 	KUNIT_CASE(detach_without_memory_keeps_the_ranges),
 	KUNIT_CASE(mappings_in_the_way_keep_a_group_out),
@@ -1697,12 +1894,18 @@ static struct kunit_case attach_cases[] = {
 	KUNIT_CASE(mappings_just_beside_let_a_group_in),
 	KUNIT_CASE(group_can_be_attached_once),
 	KUNIT_CASE(detach_of_a_stranger_does_nothing),
+	KUNIT_CASE(group_without_devices_stays_out),
+	KUNIT_CASE(nesting_is_for_all_domains),
 	KUNIT_CASE(unsafe_interrupts_need_permission),
+	KUNIT_CASE(isolated_interrupts_need_no_permission),
 	KUNIT_CASE(no_attach_while_addresses_are_exchanged),
 	KUNIT_CASE_PARAM(failed_replay_changes_nothing, unlike_gen_params),
 	KUNIT_CASE_PARAM(failed_probe_does_not_keep_a_group_out, unlike_gen_params),
 	KUNIT_CASE(failed_join_goes_back_or_changes_nothing),
 	KUNIT_CASE_PARAM(failed_allocation_changes_nothing, unlike_gen_params),
+	KUNIT_CASE(failed_allocation_of_regions_changes_nothing),
+	KUNIT_CASE(killed_attach_changes_nothing),
+	KUNIT_CASE(replay_of_a_hole_changes_nothing),
 	KUNIT_CASE(failed_dirty_start_changes_nothing),
 	KUNIT_CASE(failed_pin_changes_nothing),
 	KUNIT_CASE(vaddr_and_detach_need_no_memory),
@@ -1715,6 +1918,8 @@ static struct kunit_case attach_cases[] = {
 	KUNIT_CASE_PARAM(replay_copies_what_map_made_without_memory, unlike_gen_params),
 	KUNIT_CASE(emulated_group_pins_only_what_it_uses),
 	KUNIT_CASE(last_emulated_group_takes_the_mappings_along),
+	KUNIT_CASE(other_emulated_group_keeps_the_mappings),
+	KUNIT_CASE(group_may_leave_while_its_device_is_told),
 	KUNIT_CASE(first_iommu_group_has_everything_pinned),
 	KUNIT_CASE(last_domain_leaves_the_mappings_to_in_kernel_users),
 	KUNIT_CASE(failed_first_iommu_group_unpins_everything),

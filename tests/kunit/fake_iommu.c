@@ -115,6 +115,11 @@ static bool paging_enforce_cache_coherency(struct iommu_domain *domain)
 	return !fake->traits->incoherent && !fake->mock.nr_map;
 }
 
+static int paging_enable_nesting(struct iommu_domain *domain)
+{
+	return fake_iommu.nesting ? 0 : -ENODEV;
+}
+
 static void paging_free(struct iommu_domain *domain)
 {
 	struct fake_domain *fake = to_fake(domain);
@@ -192,6 +197,11 @@ static struct iommu_device *fake_probe_device(struct device *dev)
 	return &fake_iommu.iommu;
 }
 
+static bool fake_capable(struct device *dev, enum iommu_cap cap)
+{
+	return fake_iommu.capable;
+}
+
 static int fake_def_domain_type(struct device *dev)
 {
 	return IOMMU_DOMAIN_IDENTITY;
@@ -205,8 +215,11 @@ static void fake_get_resv_regions(struct device *dev, struct list_head *list)
 	if (!traits)
 		return;
 	for (region = traits->regions;
-	     region < traits->regions + FAKE_REGIONS && region->length; region++) {
+	     region < traits->regions + FAKE_REGIONS; region++) {
 		struct iommu_resv_region *resv;
+
+		if (!region->start && !region->length)
+			continue;
 
 		/* A driver that cannot tell its regions has no way to say so. */
 		resv = iommu_alloc_resv_region(region->start, region->length, 0, region->type,
@@ -217,6 +230,7 @@ static void fake_get_resv_regions(struct device *dev, struct list_head *list)
 
 static const struct iommu_ops fake_ops = {
 	.owner = THIS_MODULE,
+	.capable = fake_capable,
 	.domain_alloc = fake_domain_alloc,
 	.probe_device = fake_probe_device,
 	.device_group = generic_device_group,
@@ -258,8 +272,10 @@ int fake_iommu_register(void)
 		paging_ops[i] = mock_iommu_ops;
 		paging_ops[i].attach_dev = paging_attach_dev;
 		paging_ops[i].enforce_cache_coherency = paging_enforce_cache_coherency;
+		paging_ops[i].enable_nesting = paging_enable_nesting;
 		paging_ops[i].free = paging_free;
 	}
+	paging_ops[FAKE_SILENT].enforce_cache_coherency = NULL;
 	ret = iommu_device_sysfs_add(&fake_iommu.iommu, NULL, NULL, FAKE_NAME);
 	if (ret)
 		return ret;
@@ -302,5 +318,7 @@ void fake_iommu_reset(void)
 		fake_iommu.devices[i].traits = NULL;
 	fake_iommu.fail_attach = 0;
 	fake_iommu.fail_map = 0;
+	fake_iommu.nesting = false;
+	fake_iommu.capable = false;
 	fake_iommu.violation[0] = '\0';
 }

@@ -27,7 +27,9 @@ struct fake_region {
 	enum iommu_resv_type type;
 };
 
-#define FAKE_DRIVERS	2
+#define FAKE_DRIVERS	3
+/* Does not know of cache coherency. */
+#define FAKE_SILENT	2
 #define FAKE_DEVICES	4
 #define FAKE_REGIONS	4
 
@@ -39,7 +41,7 @@ struct fake_region {
  * @driver: below FAKE_DRIVERS; each has operations of its own
  * @aperture_first: lowest IOVA
  * @aperture_last: highest IOVA; 0 for 48 bits
- * @regions: up to the first of zero length
+ * @regions: those that start somewhere, or have a length
  */
 struct fake_traits {
 	const char *name;
@@ -72,6 +74,8 @@ struct fake_device {
  * @nr_domains: paging domains that were not freed yet
  * @fail_attach: bit n set: the n-th attach to a paging domain from now on fails
  * @fail_map: mock_iommu.fail_map for the next domain that gets its first device
+ * @nesting: domains can be nested
+ * @capable: it can do whatever the kernel asks for, isolate interrupts among it
  * @violation: the first one of any domain, freed or not; empty if there was none
  */
 struct fake_iommu {
@@ -80,6 +84,8 @@ struct fake_iommu {
 	unsigned int nr_domains;
 	unsigned long fail_attach;
 	unsigned int fail_map;
+	bool nesting;
+	bool capable;
 	char violation[128];
 };
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Make memory allocations of the running test fail, and only these. The init
- * script sets failslab up so that it hits tasks that ask for it.
+ * Make memory allocations of the running test fail, and only these. Suites that
+ * do so begin with fault_suite_init(), or with user_mem_suite_init().
  *
  * A failed expectation allocates: don't check anything in between.
  */
 #ifndef _TESTS_KUNIT_FAULT_H
 #define _TESTS_KUNIT_FAULT_H
 
+#include <kunit/test.h>
 #include <linux/kconfig.h>
 #include <linux/sched.h>
 
@@ -16,6 +17,8 @@
  * each allocation, and can do without.
  */
 #define FAULT_IS_EXACT	(!IS_ENABLED(CONFIG_DEBUG_KMEMLEAK))
+
+int fault_suite_init(struct kunit_suite *suite);
 
 /* From here on, every allocation fails. */
 static inline void fault_all(void)

@@ -54,6 +54,7 @@ static void probe_stays_within_valid_iova(struct kunit *test)
 	static const struct vfio_iova_span too_small[] = {
 		{ 0, PAGE_SIZE - 1 },
 		{ 0, 2 * PAGE_SIZE - 2 },
+		{ PAGE_SIZE, 2 * PAGE_SIZE - 1 },	/* ends before what is aligned */
 		{ PAGE_SIZE, 3 * PAGE_SIZE - 1 },	/* large enough, but not aligned */
 		{ PAGE_SIZE, 4 * PAGE_SIZE - 2 },
 		{ U64_MAX - PAGE_SIZE + 1, U64_MAX },

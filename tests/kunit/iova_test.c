@@ -268,6 +268,7 @@ static struct kunit_case iova_cases[] = {
 
 static struct kunit_suite iova_suite = {
 	.name = "vfio_iova",
+	.suite_init = fault_suite_init,
 	.test_cases = iova_cases,
 };
 

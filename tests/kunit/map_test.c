@@ -635,9 +635,9 @@ static void granules_take_what_is_contiguous(struct kunit *test)
 /* Pages of a large folio are a run as far as they are in order, wherever that begins or ends. */
 static void large_folios_are_runs_as_far_as_in_order(struct kunit *test)
 {
-	/* Of a folio of 64 pages: all but the first, a few, one alone, the end, the start. */
-	static const unsigned int starts[] = { 1, 10, 40, 59, 0 };
-	static const unsigned int lengths[] = { 63, 7, 1, 5, 4 };
+	/* Of a folio of 64 pages: all but the first, some of each length, the end, the start. */
+	static const unsigned int starts[] = { 1, 10, 40, 20, 30, 59, 0 };
+	static const unsigned int lengths[] = { 63, 7, 1, 6, 8, 5, 4 };
 	struct page *folio = alloc_pages(GFP_KERNEL | __GFP_COMP | __GFP_ZERO, 6);
 	struct fixture *fx = test->priv;
 	unsigned int npages = 0, i, j;
@@ -703,6 +703,145 @@ static void ram_and_reserved_are_told_apart(struct kunit *test)
 	drop_user_memory(test);
 }
 
+/* Reserved frames never continue runs of RAM, however many there are already. */
+static void reserved_frames_do_not_continue_ram(struct kunit *test)
+{
+	static const unsigned int order[] = { 9, 5, 3, 4, 20, 21 };
+	static const unsigned int npages[] = { 1, 1, 1, 1, 2 };
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	add_domain(test, test->param_value);
+	make_user_memory(test, SEQUENTIAL, 0x20);
+	drop_user_memory(test);
+	for (i = 0; i < ARRAY_SIZE(order); i++)
+		fx->pages[i] = fx->block + order[i];
+	fx->npages = ARRAY_SIZE(order);
+	fx->vaddr = user_map_pages(test, fx->pages, fx->npages, PROT_READ | PROT_WRITE);
+	SetPageReserved(fx->pages[3]);
+	user_map_pfns(test, fx->vaddr + 3 * PAGE_SIZE, page_to_pfn(fx->pages[3]), 1);
+	KUNIT_ASSERT_EQ(test, 0, map_all(test, SZ_1M, RW));
+	expect_run_lengths(test, SZ_1M, npages, ARRAY_SIZE(npages));
+	KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm + 5);
+	for (i = 0; i < ARRAY_SIZE(order); i++)
+		KUNIT_EXPECT_EQ_MSG(test, page_ref_count(fx->pages[i]), i == 3 ? 1 : REFS_PINNED,
+				    "page %u", order[i]);
+	expect_unmap(test, SZ_1M, ARRAY_SIZE(order));
+	ClearPageReserved(fx->pages[3]);
+	drop_user_memory(test);
+	for (i = 0; i < ARRAY_SIZE(order); i++)
+		KUNIT_EXPECT_EQ_MSG(test, page_ref_count(fx->pages[i]), 1, "page %u", order[i]);
+}
+
+/* ---- areas whose frames come by a fault ---- */
+
+/* Frames are asked for as they are needed, in any order, once each. */
+static void missing_frames_are_faulted_in(struct kunit *test)
+{
+	struct user_faults faults = { .pfn = MMIO_PFN, .missing = 64 };
+	static const unsigned int one_by_one[] = { 1, 1, 1, 1, 1, 1, 1, 1 };
+	static const unsigned int eight = 8;
+	struct fixture *fx = test->priv;
+	unsigned int scattered, i;
+
+	add_domain(test, test->param_value);
+	for (scattered = 0; scattered < 2; scattered++) {
+		unsigned long vaddr;
+
+		faults.scattered = scattered;
+		faults.nr = 0;
+		/* Somebody may drop the lock on the way. */
+		faults.retry = true;
+		vaddr = user_map_faults(test, &faults, 8, PROT_READ | PROT_WRITE);
+		KUNIT_ASSERT_EQ(test, 0, map(test, SZ_1M, vaddr, 8, RW));
+		KUNIT_EXPECT_EQ(test, faults.nr, 8U + 1);
+		if (scattered)
+			expect_run_lengths(test, SZ_1M, one_by_one, 8);
+		else
+			expect_run_lengths(test, SZ_1M, &eight, 1);
+		for (i = 0; i < 8; i++)
+			KUNIT_ASSERT_EQ_MSG(test, PFN_PHYS(MMIO_PFN + (scattered ? i ^ 1 : i)),
+					    iommu_iova_to_phys(&fx->mock[0]->domain,
+							       SZ_1M + i * PAGE_SIZE),
+					    "page %u", i);
+		expect_unmap(test, SZ_1M, 8);
+		expect_nothing(test);
+		/* They are there now. */
+		KUNIT_ASSERT_EQ(test, 0, map(test, SZ_1M, vaddr, 8, RW));
+		KUNIT_EXPECT_EQ(test, faults.nr, 8U + 1);
+		expect_unmap(test, SZ_1M, 8);
+		user_unmap(vaddr, 8);
+	}
+	expect_nothing(test);
+}
+
+/* Frames that do not come, may not be written, or are somebody's RAM cannot be mapped. */
+static void frames_that_cannot_be_had(struct kunit *test)
+{
+	struct user_faults faults = { .pfn = MMIO_PFN, .missing = 5 };
+	struct fixture *fx = test->priv;
+	unsigned long vaddr;
+
+	add_domain(test, test->param_value);
+	vaddr = user_map_faults(test, &faults, 8, PROT_READ | PROT_WRITE);
+	KUNIT_EXPECT_EQ(test, -EFAULT, map(test, SZ_1M, vaddr, 8, RW));
+	expect_nothing(test);
+	KUNIT_EXPECT_EQ(test, 0, map(test, SZ_1M, vaddr, 5, RW));
+	expect_unmap(test, SZ_1M, 5);
+	user_unmap(vaddr, 8);
+
+	vaddr = user_map_faults(test, &faults, 5, PROT_READ);
+	KUNIT_EXPECT_EQ(test, -EFAULT, map(test, SZ_1M, vaddr, 5, RW));
+	KUNIT_EXPECT_EQ(test, 0, map(test, SZ_1M, vaddr, 5, IOMMU_READ));
+	/* Also now that they are there. */
+	KUNIT_EXPECT_EQ(test, -EFAULT, map(test, SZ_16M, vaddr, 5, RW));
+	expect_unmap(test, SZ_1M, 5);
+	user_unmap(vaddr, 5);
+
+	vaddr = user_map_pfns(test, 0, page_to_pfn(fx->block), 4);
+	KUNIT_EXPECT_EQ(test, -EFAULT, map(test, SZ_1M, vaddr, 4, RW));
+	user_unmap(vaddr, 4);
+	KUNIT_EXPECT_EQ(test, -EFAULT, map(test, SZ_1M, vaddr, 4, IOMMU_READ));
+	expect_nothing(test);
+}
+
+/* The last page of all addresses is nobody's, although its end is zero. */
+static void last_page_of_addresses_is_no_memory(struct kunit *test)
+{
+	add_domain(test, test->param_value);
+	KUNIT_EXPECT_EQ(test, -EFAULT, map(test, SZ_1M, -PAGE_SIZE, 1, RW));
+	expect_nothing(test);
+}
+
+struct killed_map {
+	struct kunit *test;
+	unsigned long vaddr;
+};
+
+static int map_killed(void *data)
+{
+	struct killed_map *killed = data;
+
+	/* Only the fault kills. */
+	flush_signals(current);
+	return map(killed->test, SZ_1M, killed->vaddr, 8, RW);
+}
+
+/* Who is killed while frames are faulted in does not try again. */
+static void killed_map_does_not_repeat_a_fault(struct kunit *test)
+{
+	struct user_faults faults = { .pfn = MMIO_PFN, .missing = 8, .retry = true, .kill = true };
+	struct killed_map killed = {
+		.test = test, .vaddr = user_map_faults(test, &faults, 8, PROT_READ | PROT_WRITE),
+	};
+
+	add_domain(test, test->param_value);
+	KUNIT_EXPECT_EQ(test, -EINTR, user_call_killed(test, map_killed, &killed));
+	KUNIT_EXPECT_EQ(test, faults.nr, 1U);
+	user_unmap(killed.vaddr, 8);
+	expect_nothing(test);
+}
+
 /*
  * Memory that nobody has touched, for reading: the zero page on kernels before
  * 6.2, new pages later. Neither may leave a charge or an IOPTE behind.
@@ -731,6 +870,39 @@ static void untouched_memory_maps_and_unmaps(struct kunit *test)
 		expect_unmap(test, 0, 300);
 		expect_nothing(test);
 	}
+	user_unmap(vaddr, 300);
+}
+
+/* It takes as much room below the limit as it has RAM: the zero page takes none. */
+static void zero_page_needs_no_room(struct kunit *test)
+{
+	struct rlimit *limit = &current->signal->rlim[RLIMIT_MEMLOCK], old_limit = *limit;
+	unsigned long vaddr = user_map_anon(test, 300, PROT_READ), ram;
+	struct cred *unprivileged = prepare_creds();
+	struct fixture *fx = test->priv;
+	const struct cred *old;
+	int fits, too_much;
+
+	KUNIT_ASSERT_NOT_NULL(test, unprivileged);
+	cap_lower(unprivileged->cap_effective, CAP_IPC_LOCK);
+	add_domain(test, test->param_value);
+	KUNIT_ASSERT_EQ(test, 0, map(test, 0, vaddr, 300, IOMMU_READ));
+	ram = user_locked_vm() - fx->locked_vm;
+	expect_unmap(test, 0, 300);
+	make_user_memory(test, SINGLES, 1);
+
+	old = override_creds(unprivileged);
+	limit->rlim_cur = (fx->locked_vm + ram) << PAGE_SHIFT;
+	fits = map(test, 0, vaddr, 300, IOMMU_READ);
+	too_much = map_all(test, SZ_1G, RW);
+	*limit = old_limit;
+	revert_creds(old);
+	put_cred(unprivileged);
+	KUNIT_EXPECT_EQ(test, fits, 0);
+	KUNIT_EXPECT_EQ_MSG(test, too_much, -ENOMEM, "a page more, of RAM");
+	expect_unmap(test, 0, 300);
+	expect_nothing(test);
+	drop_user_memory(test);
 	user_unmap(vaddr, 300);
 }
 
@@ -1011,6 +1183,35 @@ static void short_unmap_leaks_pins(struct kunit *test)
 	}
 }
 
+/* Also if that is inside of a run: the pages before it are unpinned, exactly. */
+static void short_unmap_cuts_a_run(struct kunit *test)
+{
+	/* In the middle of a run, its last page, the first of all and the last. */
+	static const unsigned int stuck_at[] = { 12, 15, 0, 63 };
+	struct fixture *fx = test->priv;
+	struct mock_iommu *mock;
+	unsigned int s, i;
+
+	mock = add_domain(test, test->param_value);
+	for (s = 0; s < ARRAY_SIZE(stuck_at); s++) {
+		make_user_memory(test, EIGHTS, 64);
+		/* Off by a page, so that each has an IOPTE of its own. */
+		KUNIT_ASSERT_EQ(test, 0, map_all(test, PAGE_SIZE, RW));
+		KUNIT_ASSERT_EQ(test, mock->nr_ptes, 64U);
+		mock->stuck = (1 + stuck_at[s]) * PAGE_SIZE;
+		expect_unmap(test, PAGE_SIZE, 64);
+		for (i = 0; i < 64; i++)
+			KUNIT_EXPECT_EQ_MSG(test, page_ref_count(fx->pages[i]),
+					    i < stuck_at[s] ? REFS_UNPINNED : REFS_PINNED,
+					    "page %u, stuck at %u", i, stuck_at[s]);
+		KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm);
+		mock->stuck = MOCK_NOT_STUCK;
+		lose_pages(mock, 1, 64);
+		unpin_leaked(test);
+		drop_user_memory(test);
+	}
+}
+
 /* What one domain keeps stays pinned, although the others let go of it. */
 static void page_kept_by_another_domain_stays_pinned(struct kunit *test)
 {
@@ -1101,7 +1302,13 @@ static struct kunit_case map_cases[] = {
 	KUNIT_CASE_PARAM(large_folios_are_runs_as_far_as_in_order, mock_flavour_gen),
 	KUNIT_CASE_PARAM(runs_of_mmio_cross_batches, mock_flavour_gen),
 	KUNIT_CASE_PARAM(ram_and_reserved_are_told_apart, mock_flavour_gen),
+	KUNIT_CASE_PARAM(reserved_frames_do_not_continue_ram, mock_flavour_gen),
+	KUNIT_CASE_PARAM(missing_frames_are_faulted_in, mock_flavour_gen),
+	KUNIT_CASE_PARAM(frames_that_cannot_be_had, mock_flavour_gen),
+	KUNIT_CASE_PARAM(last_page_of_addresses_is_no_memory, mock_flavour_gen),
+	KUNIT_CASE_PARAM(killed_map_does_not_repeat_a_fault, mock_flavour_gen),
 	KUNIT_CASE_PARAM(untouched_memory_maps_and_unmaps, mock_flavour_gen),
+	KUNIT_CASE_PARAM(zero_page_needs_no_room, mock_flavour_gen),
 	KUNIT_CASE_PARAM(failed_map_call_leaves_nothing, mock_flavour_gen),
 	KUNIT_CASE_PARAM(failed_allocation_leaves_nothing, mock_flavour_gen),
 	KUNIT_CASE_PARAM(unmap_needs_no_memory, mock_flavour_gen),
@@ -1110,6 +1317,7 @@ static struct kunit_case map_cases[] = {
 	KUNIT_CASE_PARAM(memlock_limit_is_exact, mock_flavour_gen),
 	KUNIT_CASE_PARAM(cap_ipc_lock_lifts_the_limit, mock_flavour_gen),
 	KUNIT_CASE_PARAM(short_unmap_leaks_pins, mock_flavour_gen),
+	KUNIT_CASE_PARAM(short_unmap_cuts_a_run, mock_flavour_gen),
 	KUNIT_CASE_PARAM(page_kept_by_another_domain_stays_pinned, mock_flavour_gen),
 	KUNIT_CASE_PARAM(page_kept_by_a_failed_map_stays_pinned, mock_flavour_gen),
 	KUNIT_CASE_PARAM(missing_translation_leaks_one_run, mock_flavour_gen),

@@ -6,6 +6,7 @@
 
 #include <kunit/test.h>
 #include <linux/kthread.h>
+#include <linux/mman.h>
 #include <linux/sched/signal.h>
 
 #include "vfio_type1.h"
@@ -76,7 +77,7 @@ static int map_bytes(struct fixture *fx, u64 iova, u64 vaddr, u64 size)
 	return vfio_map_dma(fx->container, iova, vaddr, size, RW, false);
 }
 
-static int map_pages(struct fixture *fx, unsigned int first, unsigned int npages)
+static int map_pages(struct fixture *fx, u64 first, unsigned int npages)
 {
 	return map_bytes(fx, first * PAGE_SIZE, fx->vaddr, npages * PAGE_SIZE);
 }
@@ -345,13 +346,158 @@ static void entry_limit_is_exact(struct kunit *test)
 	mock_iommu_expect_empty(test, fx->mock);
 }
 
+/* A MAP asks for an access, or, alone, for a new address. */
+static void map_asks_for_one_thing(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	KUNIT_EXPECT_EQ(test, -EINVAL, vfio_map_dma(fx->container, 0x2000, fx->vaddr, PAGE_SIZE, 0,
+						    false));
+	KUNIT_EXPECT_EQ(test, -EINVAL, vfio_map_dma(fx->container, 0x2000, fx->vaddr, PAGE_SIZE,
+						    IOMMU_READ, true));
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_map, 0U);
+	KUNIT_EXPECT_TRUE(test, RB_EMPTY_ROOT(&fx->container->tree.root));
+}
+
+/* More mappings than are claimed at a time. */
+static void hundreds_of_mappings_go_at_once(struct kunit *test)
+{
+	unsigned int i, nr = 1200;
+	struct fixture *fx = test->priv;
+	u64 unmapped = 0;
+
+	fx->container->tree.avail = nr;
+	for (i = 0; i < nr; i++)
+		KUNIT_ASSERT_EQ(test, 0, map_pages(fx, i, 1));
+	KUNIT_ASSERT_EQ(test, -ENOSPC, map_pages(fx, nr, 1));
+	KUNIT_EXPECT_EQ(test, 0, unmap_bytes(fx, PAGE_SIZE, (nr - 1) * PAGE_SIZE, &unmapped));
+	KUNIT_EXPECT_EQ(test, unmapped, (u64)(nr - 1) * PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_ptes, 1U);
+	KUNIT_EXPECT_EQ(test, 0, unmap_all(fx, &unmapped));
+	mock_iommu_expect_empty(test, fx->mock);
+	fx->container->tree.avail -= nr - ENTRIES;
+}
+
+/* ---- v1 and addresses ---- */
+
+/* Taking addresses back on v1 goes by mappings as UNMAP does. */
+static void v1_takes_addresses_of_what_it_touches(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	u64 taken = 1, unmapped;
+
+	fx->container->v2 = false;
+	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, 2, 4));
+	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, 6, 4));
+	/* Starts inside: nothing. */
+	KUNIT_EXPECT_EQ(test, 0, vfio_vaddr_invalidate(fx->container, 3 * PAGE_SIZE, 7 * PAGE_SIZE,
+						       false, &taken));
+	KUNIT_EXPECT_EQ(test, taken, 0ULL);
+	KUNIT_EXPECT_EQ(test, fx->container->tree.vaddr_invalid, 0U);
+	/* Ends inside: whole. */
+	KUNIT_EXPECT_EQ(test, 0, vfio_vaddr_invalidate(fx->container, PAGE_SIZE, 2 * PAGE_SIZE,
+						       false, &taken));
+	KUNIT_EXPECT_EQ(test, taken, 4 * (u64)PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, fx->container->tree.vaddr_invalid, 1U);
+	KUNIT_EXPECT_EQ(test, 0, unmap_all(fx, &unmapped));
+	KUNIT_EXPECT_EQ(test, fx->container->tree.vaddr_invalid, 0U);
+}
+
+/* Whoever asks for all addresses on either version gets all, in any place. */
+static void all_addresses_are_all(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	u64 taken = 1;
+
+	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, 2, 4));
+	KUNIT_ASSERT_EQ(test, 0, map_bytes(fx, U64_MAX - PAGE_SIZE + 1, fx->vaddr, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, -EINVAL, vfio_vaddr_invalidate(fx->container, 0, PAGE_SIZE, true,
+							     &taken));
+	KUNIT_EXPECT_EQ(test, taken, 0ULL);
+	KUNIT_EXPECT_EQ(test, 0, vfio_vaddr_invalidate(fx->container, 0, 0, true, &taken));
+	KUNIT_EXPECT_EQ(test, taken, 5 * (u64)PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, fx->container->tree.vaddr_invalid, 2U);
+}
+
+/* ---- tables that grow ---- */
+
+#define FAR_PAGE	(BIT_ULL(45) / PAGE_SIZE)
+
+static int map_far(struct fixture *fx, unsigned int nr, u64 size)
+{
+	return map_bytes(fx, BIT_ULL(45) + nr * SZ_1M, fx->vaddr, size);
+}
+
+/* The first MAP far up makes tables reach it by a page that goes at once; the next need not. */
+static void tables_are_made_to_reach_once(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, 2, 1));
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_map, 1U);
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_unmap, 0U);
+	KUNIT_ASSERT_EQ(test, 0, map_far(fx, 0, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_map, 3U);
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_unmap, 1U);
+	KUNIT_ASSERT_EQ(test, 0, map_far(fx, 1, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_map, 4U);
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_unmap, 1U);
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_ptes, 3U);
+	KUNIT_EXPECT_STREQ(test, fx->mock->violation, "");
+}
+
+/* What cannot be mapped anyway is not tried: it is refused for what is wrong with it. */
+static void tables_do_not_grow_for_what_is_refused(struct kunit *test)
+{
+	unsigned long hole = user_map_anon(test, 2 * SZ_64K / PAGE_SIZE, PROT_READ);
+	struct fixture *fx = test->priv;
+	u64 unmapped;
+	int mapped;
+
+	KUNIT_ASSERT_EQ(test, 0, vfio_iova_exclude(&fx->container->iova, BIT_ULL(45) + SZ_4M + 1,
+						   U64_MAX));
+	KUNIT_EXPECT_EQ(test, -EINVAL, map_far(fx, 8, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_map, 0U);
+	KUNIT_ASSERT_EQ(test, 0, map_far(fx, 0, 2 * PAGE_SIZE));
+	fx->container->table_last = SZ_1G;
+	fx->mock->nr_map = 0;
+	KUNIT_EXPECT_EQ(test, -EEXIST, map_far(fx, 0, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_map, 0U);
+	KUNIT_EXPECT_EQ(test, 0, unmap_all(fx, &unmapped));
+	/* Without single pages there is nothing to try it with, nor AMD-Vi's tables. */
+	fx->mock->domain.pgsize_bitmap = SZ_64K;
+	fx->container->pgsize_bitmap = SZ_64K;
+	/* MMIO, whose frames are aligned as its addresses. */
+	user_map_pfns(test, ALIGN(hole, SZ_64K), MMIO_PFN, SZ_64K / PAGE_SIZE);
+	mapped = map_bytes(fx, BIT_ULL(45) + SZ_1M, ALIGN(hole, SZ_64K), SZ_64K);
+	user_unmap(hole, 2 * SZ_64K / PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, mapped, 0);
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_map, 1U);
+}
+
+/* If the table does not reach, or keeps the page, MAP fails and leaves nothing. */
+static void table_that_does_not_grow_takes_no_mapping(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	fx->mock->fail_map = 1;
+	KUNIT_EXPECT_EQ(test, -ENOMEM, map_far(fx, 0, PAGE_SIZE));
+	mock_iommu_expect_empty(test, fx->mock);
+	fx->mock->stuck = BIT_ULL(45);
+	KUNIT_EXPECT_EQ(test, -EIO, map_far(fx, 0, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, fx->container->tree.avail, (unsigned int)ENTRIES);
+	fx->mock->stuck = MOCK_NOT_STUCK;
+	mock_iommu_lose(fx->mock, BIT_ULL(45));
+	KUNIT_EXPECT_EQ(test, 0, map_far(fx, 0, PAGE_SIZE));
+}
+
 /* ---- who waits for whom ---- */
 
 /* A request in a thread of its own. */
 struct request {
 	struct fixture *fx;
 	enum { MAP, UNMAP, UNMAP_ALL } op;
-	unsigned int first;
+	u64 first;
 	unsigned int npages;
 	struct task_struct *task;
 	struct completion done;
@@ -527,6 +673,84 @@ static void killed_waiter_has_done_nothing(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, fx->container->tree.avail, ENTRIES - 1U);
 }
 
+/*
+ * While UNMAP waits for a MAP, others may take IOVA that its range cuts. It has begun,
+ * and can refuse no more: on v2 it takes what lies in the range, and leaves those.
+ */
+static void unmap_that_has_begun_goes_on(struct kunit *test)
+{
+	struct request unmap = { .op = UNMAP, .first = 0, .npages = 10 };
+	struct request slow = { .op = MAP, .first = 6, .npages = 2 };
+	struct fixture *fx = test->priv;
+	struct completion gate;
+	int below, above;
+	bool waited;
+
+	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, 0, 4));
+	start_held_map(test, &slow, &gate);
+	start(test, &unmap);
+	waited = waits(&unmap);
+	/* Pages 0 to 3 are free again: one lies across where UNMAP has got to. */
+	below = map_pages(fx, 3, 3);
+	above = map_pages(fx, 8, 4);
+	complete(&gate);
+	KUNIT_ASSERT_TRUE(test, finish(&slow));
+	KUNIT_ASSERT_TRUE(test, waited);
+	KUNIT_ASSERT_TRUE(test, finish(&unmap));
+	KUNIT_EXPECT_EQ(test, below, 0);
+	KUNIT_EXPECT_EQ(test, above, 0);
+	KUNIT_EXPECT_EQ(test, unmap.ret, 0);
+	KUNIT_EXPECT_EQ(test, unmap.unmapped, 6 * (u64)PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_ptes, 7U);
+	KUNIT_EXPECT_GE(test, mock_iommu_prot(fx->mock, 3 * PAGE_SIZE), 0);
+	KUNIT_EXPECT_GE(test, mock_iommu_prot(fx->mock, 11 * PAGE_SIZE), 0);
+}
+
+/* Two that find that tables must reach further: one does it, for both. */
+static void tables_grow_once_for_all_who_wait(struct kunit *test)
+{
+	struct request far[] = {
+		{ .op = MAP, .first = FAR_PAGE, .npages = 1 },
+		{ .op = MAP, .first = FAR_PAGE + 1, .npages = 1 },
+	};
+	struct fixture *fx = test->priv;
+	bool waited;
+
+	/* Both are let in at once, as readers are, and have a look before one can write. */
+	down_write(&fx->container->lock);
+	start(test, &far[0]);
+	start(test, &far[1]);
+	waited = waits(&far[0]) && waits(&far[1]);
+	up_write(&fx->container->lock);
+	KUNIT_ASSERT_TRUE(test, waited);
+	KUNIT_ASSERT_TRUE(test, finish(&far[0]) && finish(&far[1]));
+	KUNIT_EXPECT_EQ(test, far[0].ret, 0);
+	KUNIT_EXPECT_EQ(test, far[1].ret, 0);
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_unmap, 1U);
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_ptes, 2U);
+}
+
+/* Nobody walks a table while it is made to reach further. */
+static void tables_do_not_grow_under_a_map(struct kunit *test)
+{
+	struct request slow = { .op = MAP, .first = 6, .npages = 2 };
+	struct request far = { .op = MAP, .first = FAR_PAGE, .npages = 1 };
+	struct fixture *fx = test->priv;
+	struct completion gate;
+	bool waited;
+
+	start_held_map(test, &slow, &gate);
+	start(test, &far);
+	waited = waits(&far);
+	complete(&gate);
+	KUNIT_ASSERT_TRUE(test, finish(&slow));
+	KUNIT_ASSERT_TRUE(test, waited);
+	KUNIT_ASSERT_TRUE(test, finish(&far));
+	KUNIT_EXPECT_EQ(test, slow.ret, 0);
+	KUNIT_EXPECT_EQ(test, far.ret, 0);
+	KUNIT_EXPECT_EQ(test, fx->mock->nr_ptes, 3U);
+}
+
 static struct kunit_case request_cases[] = {
 	KUNIT_CASE(v1_unmap_takes_what_it_touches),
 	KUNIT_CASE(v2_unmap_does_not_bisect),
@@ -535,10 +759,20 @@ static struct kunit_case request_cases[] = {
 	KUNIT_CASE(bad_unmap_is_refused),
 	KUNIT_CASE(v1_unmap_of_nothing_is_counted),
 	KUNIT_CASE(entry_limit_is_exact),
+	KUNIT_CASE(map_asks_for_one_thing),
+	KUNIT_CASE(hundreds_of_mappings_go_at_once),
+	KUNIT_CASE(v1_takes_addresses_of_what_it_touches),
+	KUNIT_CASE(all_addresses_are_all),
+	KUNIT_CASE(tables_are_made_to_reach_once),
+	KUNIT_CASE(tables_do_not_grow_for_what_is_refused),
+	KUNIT_CASE(table_that_does_not_grow_takes_no_mapping),
 	KUNIT_CASE(disjoint_requests_do_not_wait),
 	KUNIT_CASE(requests_wait_for_a_map_under_way),
 	KUNIT_CASE(waiters_go_on_after_a_failed_map),
 	KUNIT_CASE(killed_waiter_has_done_nothing),
+	KUNIT_CASE(unmap_that_has_begun_goes_on),
+	KUNIT_CASE(tables_grow_once_for_all_who_wait),
+	KUNIT_CASE(tables_do_not_grow_under_a_map),
 	{}
 };
 

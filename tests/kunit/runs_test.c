@@ -329,6 +329,7 @@ static struct kunit_case runs_cases[] = {
 
 static struct kunit_suite runs_suite = {
 	.name = "vfio_runs",
+	.suite_init = fault_suite_init,
 	.test_cases = runs_cases,
 };
 

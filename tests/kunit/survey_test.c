@@ -169,6 +169,7 @@ static struct kunit_case survey_cases[] = {
 
 static struct kunit_suite survey_suite = {
 	.name = "vfio_survey",
+	.suite_init = fault_suite_init,
 	.test_cases = survey_cases,
 };
 

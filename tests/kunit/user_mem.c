@@ -3,7 +3,8 @@
  * User memory of a chosen physical layout: see user_mem.h.
  *
  * Cases run in kernel threads, which have no memory of their own: they borrow
- * that of the task that loads the module.
+ * that of the task that loads the module. Built-in suites run before there is a
+ * user process, and make themselves an empty memory.
  */
 
 #include <linux/anon_inodes.h>
@@ -14,17 +15,39 @@
 #include <linux/mman.h>
 #include <linux/module.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 
+#include "fault.h"
 #include "user_mem.h"
 
 #define USER_BLOCK_ORDER	ilog2(USER_BLOCK_PAGES)
 
 static struct mm_struct *loader_mm;
 
+#ifdef MODULE
+static struct mm_struct *get_user_mm(void)
+{
+	return get_task_mm(current);
+}
+#else
+static struct mm_struct *get_user_mm(void)
+{
+	struct mm_struct *mm = mm_alloc();
+
+	if (!mm)
+		return NULL;
+	/* What exec does, as far as mmap needs it. */
+	arch_pick_mmap_layout(mm, &current->signal->rlim[RLIMIT_STACK]);
+	mm->task_size = TASK_SIZE;
+	return mm;
+}
+#endif
+
+/* Most of these suites also let allocations fail. */
 int user_mem_suite_init(struct kunit_suite *suite)
 {
-	loader_mm = get_task_mm(current);
-	return loader_mm ? 0 : -EINVAL;
+	loader_mm = get_user_mm();
+	return loader_mm ? fault_suite_init(suite) : -EINVAL;
 }
 
 void user_mem_suite_exit(struct kunit_suite *suite)
@@ -61,6 +84,59 @@ void user_mem_return(void)
 	kthread_unuse_mm(loader_mm);
 }
 
+struct killed {
+	int (*call)(void *data);
+	void *data;
+	struct completion done;
+	int ret;
+};
+
+static int killed_thread(void *data)
+{
+	struct killed *killed = data;
+
+	user_mem_borrow();
+	allow_signal(SIGKILL);
+	send_sig(SIGKILL, current, 1);
+	killed->ret = killed->call(killed->data);
+	flush_signals(current);
+	user_mem_return();
+	complete(&killed->done);
+	while (!kthread_should_stop())
+		schedule_timeout_interruptible(1);
+	return 0;
+}
+
+/* Returns what @call returns in a thread that has this memory, and was killed. */
+int user_call_killed(struct kunit *test, int (*call)(void *data), void *data)
+{
+	struct killed killed = { .call = call, .data = data };
+	struct task_struct *task;
+
+	init_completion(&killed.done);
+	task = kthread_run(killed_thread, &killed, "vfio-killed");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
+	wait_for_completion(&killed.done);
+	kthread_stop(task);
+	return killed.ret;
+}
+
+/*
+ * As much of another process's memory as who owns, charges and refunds needs to see,
+ * until the end of the case: it has users if it is @alive, and no pages.
+ */
+struct mm_struct *user_other_mm(struct kunit *test, bool alive)
+{
+	struct mm_struct *mm = kunit_kzalloc(test, sizeof(*mm), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	atomic_set(&mm->mm_users, alive);
+	/* Never the last one: the case's own memory is not for mmdrop() to free. */
+	atomic_set(&mm->mm_count, 1000);
+	mmap_init_lock(mm);
+	return mm;
+}
+
 struct page *user_block_alloc(struct kunit *test)
 {
 	struct page *block = alloc_pages(GFP_KERNEL | __GFP_ZERO, USER_BLOCK_ORDER);
@@ -81,6 +157,30 @@ void user_block_free(struct page *block)
 struct layout {
 	struct page **pages;
 	unsigned long pfn;
+	struct user_faults *faults;
+};
+
+static vm_fault_t layout_fault(struct vm_fault *vmf)
+{
+	struct user_faults *faults = vmf->vma->vm_private_data;
+	unsigned long page = (vmf->address - vmf->vma->vm_start) >> PAGE_SHIFT;
+
+	faults->nr++;
+	if (faults->retry && vmf->flags & FAULT_FLAG_ALLOW_RETRY) {
+		faults->retry = false;
+		if (faults->kill)
+			send_sig(SIGKILL, current, 1);
+		mmap_read_unlock(vmf->vma->vm_mm);
+		return VM_FAULT_RETRY;
+	}
+	if (page >= faults->missing)
+		return VM_FAULT_SIGBUS;
+	return vmf_insert_pfn(vmf->vma, vmf->address,
+			      faults->pfn + (faults->scattered ? page ^ 1 : page));
+}
+
+static const struct vm_operations_struct layout_vm_ops = {
+	.fault = layout_fault,
 };
 
 static int layout_mmap(struct file *file, struct vm_area_struct *vma)
@@ -90,8 +190,16 @@ static int layout_mmap(struct file *file, struct vm_area_struct *vma)
 	int ret = 0;
 
 	if (!layout->pages)
-		return remap_pfn_range(vma, vma->vm_start, layout->pfn, n << PAGE_SHIFT,
-				       vma->vm_page_prot);
+		ret = remap_pfn_range(vma, vma->vm_start, layout->pfn, n << PAGE_SHIFT,
+				      vma->vm_page_prot);
+	if (!ret && layout->faults) {
+		/* What stays is the kind of area. */
+		zap_vma_ptes(vma, vma->vm_start, n << PAGE_SHIFT);
+		vma->vm_private_data = layout->faults;
+		vma->vm_ops = &layout_vm_ops;
+	}
+	if (!layout->pages)
+		return ret;
 	for (i = 0; i < n && !ret; i++)
 		ret = vm_insert_page(vma, vma->vm_start + i * PAGE_SIZE, layout->pages[i]);
 	return ret;
@@ -138,6 +246,15 @@ unsigned long user_map_pfns(struct kunit *test, unsigned long at, unsigned long 
 	struct layout layout = { .pfn = pfn };
 
 	return map_layout(test, &layout, at, npages, PROT_READ | PROT_WRITE);
+}
+
+/* An area like a BAR's whose driver inserts frames one at a time; @faults must outlive it. */
+unsigned long user_map_faults(struct kunit *test, struct user_faults *faults, unsigned int npages,
+			      unsigned long prot)
+{
+	struct layout layout = { .pfn = faults->pfn, .faults = faults };
+
+	return map_layout(test, &layout, 0, npages, prot);
 }
 
 /* Private memory that nobody has touched. */

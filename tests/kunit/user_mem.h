@@ -18,6 +18,9 @@ void user_mem_attach(struct kunit *test);
 void user_mem_detach(void);
 void user_mem_borrow(void);
 void user_mem_return(void);
+int user_call_killed(struct kunit *test, int (*call)(void *data), void *data);
+
+struct mm_struct *user_other_mm(struct kunit *test, bool alive);
 
 struct page *user_block_alloc(struct kunit *test);
 void user_block_free(struct page *block);
@@ -26,6 +29,26 @@ unsigned long user_map_pages(struct kunit *test, struct page **pages, unsigned i
 			     unsigned long prot);
 unsigned long user_map_pfns(struct kunit *test, unsigned long at, unsigned long pfn,
 			    unsigned int npages);
+/**
+ * struct user_faults - a VM_PFNMAP area whose frames come when they are needed
+ * @pfn: frame of its first page
+ * @scattered: pages of an even number come after those of an odd one
+ * @missing: pages from this one on have no frame
+ * @nr: faults so far
+ * @retry: the next fault drops the mmap_lock and has to be repeated
+ * @kill: and whoever it is gets killed then
+ */
+struct user_faults {
+	unsigned long pfn;
+	bool scattered;
+	unsigned int missing;
+	unsigned int nr;
+	bool retry;
+	bool kill;
+};
+
+unsigned long user_map_faults(struct kunit *test, struct user_faults *faults, unsigned int npages,
+			      unsigned long prot);
 unsigned long user_map_anon(struct kunit *test, unsigned int npages, unsigned long prot);
 void user_unmap(unsigned long vaddr, unsigned int npages);
 unsigned long user_locked_vm(void);

@@ -374,6 +374,8 @@ struct call {
  * Not made equal but left out of the stream, as the modules would go separate
  * ways after it:
  *  - the last page of all addresses: see avoid_last_page();
+ *  - a dirty bitmap with pgsize 0, which is undefined up to 7.2, and whose kernel
+ *    has UBSAN complain;
  *  - on 6.1, attaching while addresses are taken back: see op_second_group();
  *  - how much memory a MAP has faulted in before it is refused, which shows when
  *    it is mapped for reading: zero pages aren't charged. So all writable memory
@@ -735,7 +737,7 @@ static void some_range(__u64 *iova, __u64 *size)
 /* Give a call a bitmap for this range. */
 static void some_bitmap(struct call *c, struct vfio_bitmap *bitmap, __u64 iova, __u64 size)
 {
-	static const __u64 pgsizes[] = { 0, 1, 2048, 8192, 3 * PAGE, 1 << 21, 1ULL << 63, ~0ULL };
+	static const __u64 pgsizes[] = { 1, 2048, 8192, 3 * PAGE, 1 << 21, 1ULL << 63, ~0ULL };
 	static const __u64 sizes[] = { 0, 1, BITMAP_MAX, BITMAP_MAX + 8, ~0ULL };
 	char *data = (char *)(BITMAP + rnd(4));
 

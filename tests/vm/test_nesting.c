@@ -2,7 +2,8 @@
 /*
  * VFIO_TYPE1_NESTING_IOMMU: a v2 container whose domains shall be prepared for
  * nested translation. Up to 6.12 only Arm's SMMUs could do that; VT-d and AMD-Vi
- * refuse, so that all it can be used for here are in-kernel users.
+ * refuse, so that all it can be used for here are in-kernel users. 6.13 removed
+ * it.
  */
 #include "emu/emu_user.h"
 
@@ -71,13 +72,28 @@ static void a_late_group_is_refused_and_the_rest_goes_on(void **state)
 	vu_free(mem, VU_PAGE);
 }
 
+static void removed_from_the_kernel(void **state)
+{
+	struct fixture *f = *state;
+
+	fixture_open_container(f);
+	fixture_attach(f, 0);
+	assert_ret(vu_set_iommu(f->container, TYPE_NESTING), -ENODEV);
+	assert_ok(vu_set_iommu(f->container, VFIO_TYPE1v2_IOMMU));
+}
+
 int main(void)
 {
+	const struct CMUnitTest removed[] = {
+		TEST_CLOSED(removed_from_the_kernel),
+	};
 	const struct CMUnitTest tests[] = {
 		TEST_CLOSED(refused_without_support_by_the_iommu),
 		TEST_EMU_CLOSED(has_the_rules_of_v2),
 		TEST_EMU_CLOSED(a_late_group_is_refused_and_the_rest_goes_on),
 	};
 
+	if (kernel_at_least(6, 13))
+		return cmocka_run_group_tests_name("nesting", removed, NULL, NULL);
 	return cmocka_run_group_tests_name("nesting", tests, NULL, NULL);
 }

@@ -429,7 +429,10 @@ static int touch_scattered(char *mem, size_t npages)
 	return 0;
 }
 
-/* A touch is all that's needed, and chance seldom asks for a second one. */
+/*
+ * Where the kernel gives out pages that were freed just before, in any order, one
+ * try in three leaves no neighbours.
+ */
 static int populate_scattered(char *mem, size_t size)
 {
 	struct vu_layout layout;
@@ -437,7 +440,7 @@ static int populate_scattered(char *mem, size_t size)
 
 	if (madvise(mem, size, MADV_NOHUGEPAGE))
 		return -errno;
-	for (tries = 0; tries < 10; tries++) {
+	for (tries = 0; tries < 100; tries++) {
 		ret = touch_scattered(mem, size / VU_PAGE);
 		if (!ret)
 			ret = vu_layout(mem, size, 0, &layout);

@@ -1,0 +1,672 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * In-kernel users: what they pin, count and copy, and how they let go.
+ *
+ * Memory is a block of pages; the first half of it is mapped as LOW, for reading and
+ * writing, the second as HIGH, right behind it in IOVA, for reading only. There is no
+ * IOMMU, unless a case adds one, so that nothing is pinned but what a case asks for.
+ */
+
+#include <kunit/test.h>
+#include <linux/cred.h>
+#include <linux/kthread.h>
+#include <linux/mman.h>
+#include <linux/prandom.h>
+#include <linux/sched/signal.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+#include <linux/vfio.h>
+
+#include "vfio_type1.h"
+#include "mock_iommu.h"
+#include "user_mem.h"
+
+#define RW		(IOMMU_READ | IOMMU_WRITE)
+/* References to a block page: ours, and that of the user mapping. */
+#define REFS_UNPINNED	2
+#define ENTRIES		16
+#define MMIO_PFN	((64ULL << 30) >> PAGE_SHIFT)
+
+#define NPAGES		64U
+#define LOW_PAGES	32U
+#define LOW_IOVA	((u64)SZ_1M)
+#define LOW_SIZE	(LOW_PAGES * PAGE_SIZE)
+#define HIGH_IOVA	(LOW_IOVA + LOW_SIZE)
+#define BEHIND		(LOW_IOVA + NPAGES * PAGE_SIZE)
+
+static const struct mock_flavour small_pages = { "4K only", PAGE_SIZE, false, false };
+
+/**
+ * struct fixture - what each case starts with
+ * @container: v2
+ * @domain: not in the container, see add_iommu()
+ * @mock: its page table, if it is
+ * @group: an emulated group, which is attached
+ * @device: its device, which is registered
+ * @told: how often it was told of an unmap
+ * @patience: how often it wants to be told before it unpins
+ * @pinned: pages it has pinned from LOW_IOVA on
+ * @block: memory
+ * @pages: NPAGES of it
+ * @vaddr: where they are
+ * @hole: page whose place in the user mapping was taken, or NULL
+ * @locked_vm: before anything was charged
+ * @result: what @device saw when it tried something as it was told
+ */
+struct fixture {
+	struct vfio_type1_container *container;
+	struct vfio_domain domain;
+	struct mock_iommu *mock;
+	struct iommu_group *group;
+	struct vfio_device device;
+	unsigned int told;
+	unsigned int patience;
+	unsigned int pinned;
+	struct page *block;
+	struct page *pages[NPAGES];
+	unsigned long vaddr;
+	struct page *hole;
+	unsigned long locked_vm;
+	int result[2];
+};
+
+static int pin_at(struct fixture *fx, u64 iova, int npages, int prot, struct page **pages)
+{
+	return vfio_external_pin(fx->container, fx->group, iova, npages, prot, pages);
+}
+
+static int copy_at(struct fixture *fx, u64 iova, void *data, size_t count, bool write)
+{
+	return vfio_external_rw(fx->container, iova, data, count, write);
+}
+
+/* Tries to pin and copy, in vain, and unpins if it was told often enough. */
+static void device_dma_unmap(struct vfio_device *device, u64 iova, u64 length)
+{
+	struct fixture *fx = container_of(device, struct fixture, device);
+	struct page *page;
+	char byte;
+
+	fx->told++;
+	fx->result[0] = pin_at(fx, LOW_IOVA + fx->pinned * PAGE_SIZE, 1, RW, &page);
+	fx->result[1] = copy_at(fx, LOW_IOVA, &byte, 1, false);
+	if (fx->told >= fx->patience) {
+		vfio_external_unpin(fx->container, LOW_IOVA, fx->pinned);
+		fx->pinned = 0;
+	}
+}
+
+static const struct vfio_device_ops device_ops = {
+	.dma_unmap = device_dma_unmap,
+};
+
+/* A driver that only copies has no need to be told. */
+static const struct vfio_device_ops deaf_ops = {};
+
+static int map_pages(struct fixture *fx, u64 iova, unsigned int first, unsigned int npages,
+		     int prot)
+{
+	return vfio_map_dma(fx->container, iova, fx->vaddr + first * PAGE_SIZE,
+			    npages * PAGE_SIZE, prot, false);
+}
+
+static void must_unmap(struct kunit *test, u64 iova, u64 size)
+{
+	struct fixture *fx = test->priv;
+	u64 unmapped = 0;
+
+	KUNIT_ASSERT_EQ(test, 0, vfio_unmap_dma(fx->container, iova, size, false, NULL,
+						&unmapped));
+	KUNIT_ASSERT_EQ(test, unmapped, size);
+}
+
+static int external_case_init(struct kunit *test)
+{
+	struct fixture *fx = kunit_kzalloc(test, sizeof(*fx), GFP_KERNEL);
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, fx);
+	user_mem_attach(test);
+	vfio_type1_params.dma_entry_limit = ENTRIES;
+	vfio_type1_params.unmap_walk = VFIO_UNMAP_RUNS;
+	vfio_type1_params.disable_hugepages = false;
+	fx->container = vfio_container_create(true, false);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->container));
+	fx->group = iommu_group_alloc();
+	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->group));
+	KUNIT_ASSERT_EQ(test, 0, vfio_container_attach_emulated(fx->container, fx->group));
+	fx->device.ops = &device_ops;
+	vfio_external_register(fx->container, &fx->device);
+	fx->patience = 1;
+	fx->block = user_block_alloc(test);
+	for (i = 0; i < NPAGES; i++)
+		fx->pages[i] = fx->block + NPAGES - 1 - i;
+	fx->vaddr = user_map_pages(test, fx->pages, NPAGES, PROT_READ | PROT_WRITE);
+	fx->locked_vm = user_locked_vm();
+	test->priv = fx;
+	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, LOW_IOVA, 0, LOW_PAGES, RW));
+	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, HIGH_IOVA, LOW_PAGES, LOW_PAGES, IOMMU_READ));
+	return 0;
+}
+
+/* Let an IOMMU in, as attaching a group would. */
+static void add_iommu(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	fx->mock = mock_iommu_create(test, &small_pages);
+	fx->domain.domain = &fx->mock->domain;
+	INIT_LIST_HEAD(&fx->domain.groups);
+	KUNIT_ASSERT_EQ(test, 0, vfio_iova_reset(&fx->container->iova, 0, U64_MAX));
+	list_add(&fx->domain.next, &fx->container->domains);
+	fx->container->pgsize_bitmap = PAGE_SIZE;
+}
+
+static void external_case_exit(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	if (!fx)
+		return;
+	vfio_external_unregister(fx->container, &fx->device);
+	down_write(&fx->container->lock);
+	vfio_unmap_all(fx->container);
+	if (fx->mock)
+		list_del(&fx->domain.next);
+	up_write(&fx->container->lock);
+	vfio_container_destroy(fx->container);
+	if (fx->mock)
+		mock_iommu_destroy(fx->mock);
+	iommu_group_put(fx->group);
+	for (i = 0; i < NPAGES; i++)
+		KUNIT_EXPECT_EQ_MSG(test, page_ref_count(fx->pages[i]), REFS_UNPINNED, "page %u",
+				    i);
+	KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm);
+	user_unmap(fx->vaddr, NPAGES);
+	if (fx->hole)
+		put_page(fx->hole);
+	user_block_free(fx->block);
+	user_mem_detach();
+}
+
+/* Where page @nr was, there is nothing any more. Its reference is kept. */
+static void make_hole(struct fixture *fx, unsigned int nr)
+{
+	fx->hole = fx->pages[nr];
+	get_page(fx->hole);
+	user_unmap(fx->vaddr + nr * PAGE_SIZE, 1);
+}
+
+static struct vfio_dma *low(struct fixture *fx)
+{
+	return rb_entry(rb_first(&fx->container->tree.root), struct vfio_dma, node);
+}
+
+/* Of the memory's pages, those from @first up to @end are pinned, and so many are charged. */
+static void expect_pins(struct kunit *test, unsigned int first, unsigned int end,
+			unsigned int charged)
+{
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < NPAGES; i++)
+		KUNIT_EXPECT_EQ_MSG(test, page_ref_count(fx->pages[i]), REFS_UNPINNED +
+				    (i >= first && i < end ? GUP_PIN_COUNTING_BIAS : 0),
+				    "page %u", i);
+	KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm + charged);
+}
+
+/* ---- pinning ---- */
+
+/* A page is pinned and charged once, however often it is asked for. */
+static void page_stays_until_its_last_unpin(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct page *pages[4];
+	unsigned int i;
+
+	for (i = 0; i < 3; i++) {
+		memset(pages, 0, sizeof(pages));
+		KUNIT_ASSERT_EQ(test, 4, pin_at(fx, LOW_IOVA + PAGE_SIZE, 4, RW, pages));
+		KUNIT_EXPECT_EQ(test, memcmp(pages, &fx->pages[1], sizeof(pages)), 0);
+		expect_pins(test, 1, 5, 4);
+	}
+	for (i = 0; i < 2; i++) {
+		vfio_external_unpin(fx->container, LOW_IOVA + PAGE_SIZE, 4);
+		expect_pins(test, 1, 5, 4);
+	}
+	vfio_external_unpin(fx->container, LOW_IOVA + PAGE_SIZE, 4);
+	expect_pins(test, 0, 0, 0);
+	/* Once too often, or never pinned: a driver's mistake costs nobody anything. */
+	vfio_external_unpin(fx->container, LOW_IOVA, 6);
+	expect_pins(test, 0, 0, 0);
+}
+
+/* Pages of several mappings in one call; what the mappings allow is minded. */
+static void pins_cross_mappings(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct page *pages[8];
+
+	KUNIT_ASSERT_EQ(test, 8, pin_at(fx, HIGH_IOVA - 4 * PAGE_SIZE, 8, IOMMU_READ, pages));
+	KUNIT_EXPECT_EQ(test, memcmp(pages, &fx->pages[LOW_PAGES - 4], sizeof(pages)), 0);
+	expect_pins(test, LOW_PAGES - 4, LOW_PAGES + 4, 8);
+	vfio_external_unpin(fx->container, HIGH_IOVA - 4 * PAGE_SIZE, 8);
+	expect_pins(test, 0, 0, 0);
+}
+
+/* If one page cannot be had, none is, and the caller is left no pointers. */
+static void pins_are_all_or_none(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct page *pages[8], *kept;
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ(test, 1, pin_at(fx, HIGH_IOVA - PAGE_SIZE, 1, RW, &kept));
+	memset(pages, 0xff, sizeof(pages));
+	KUNIT_EXPECT_EQ(test, -EPERM, pin_at(fx, HIGH_IOVA - 4 * PAGE_SIZE, 8, RW, pages));
+	for (i = 0; i < 4; i++)
+		KUNIT_EXPECT_NULL(test, pages[i]);
+	/* Pinned before, it stays so. */
+	expect_pins(test, LOW_PAGES - 1, LOW_PAGES, 1);
+	KUNIT_EXPECT_EQ(test, -EINVAL, pin_at(fx, BEHIND - PAGE_SIZE, 2, IOMMU_READ, pages));
+	KUNIT_EXPECT_EQ(test, -EINVAL, pin_at(fx, LOW_IOVA - PAGE_SIZE, 2, IOMMU_READ, pages));
+	expect_pins(test, LOW_PAGES - 1, LOW_PAGES, 1);
+	vfio_external_unpin(fx->container, HIGH_IOVA - PAGE_SIZE, 1);
+}
+
+/* Memory that is gone, and who must not ask. */
+static void pins_that_cannot_be_had(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct page *pages[8];
+
+	fx->container->v2 = false;
+	KUNIT_EXPECT_EQ(test, -EACCES, pin_at(fx, LOW_IOVA, 1, RW, pages));
+	fx->container->v2 = true;
+	KUNIT_EXPECT_EQ(test, -EINVAL, pin_at(fx, LOW_IOVA, -1, RW, pages));
+	make_hole(fx, 3);
+	KUNIT_EXPECT_EQ(test, -EFAULT, pin_at(fx, LOW_IOVA, 8, RW, pages));
+	expect_pins(test, 0, 0, 0);
+	/* Where it is, no struct page describes it. */
+	user_map_pfns(test, fx->vaddr + 3 * PAGE_SIZE, MMIO_PFN, 1);
+	KUNIT_EXPECT_EQ(test, -EINVAL, pin_at(fx, LOW_IOVA, 8, RW, pages));
+	expect_pins(test, 0, 0, 0);
+}
+
+/* Reserved pages are handed out, but belong to nobody: no pin, no charge, no refund. */
+static void reserved_pages_are_not_charged(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct page *pages[8];
+
+	make_hole(fx, 3);
+	SetPageReserved(fx->hole);
+	user_map_pfns(test, fx->vaddr + 3 * PAGE_SIZE, page_to_pfn(fx->pages[3]), 1);
+	KUNIT_EXPECT_EQ(test, 8, pin_at(fx, LOW_IOVA, 8, RW, pages));
+	KUNIT_EXPECT_PTR_EQ(test, pages[3], fx->pages[3]);
+	KUNIT_EXPECT_EQ(test, page_ref_count(fx->pages[3]), REFS_UNPINNED);
+	KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm + 7);
+	KUNIT_EXPECT_EQ(test, vfio_external_count(low(fx), LOW_IOVA, 8), 7UL);
+	vfio_external_unpin(fx->container, LOW_IOVA, 8);
+	expect_pins(test, 0, 0, 0);
+	user_unmap(fx->vaddr + 3 * PAGE_SIZE, 1);
+	ClearPageReserved(fx->hole);
+}
+
+/* RLIMIT_MEMLOCK is exact to the page, also here. */
+static void pins_mind_the_memlock_limit(struct kunit *test)
+{
+	struct rlimit *limit = &current->signal->rlim[RLIMIT_MEMLOCK], old_limit = *limit;
+	struct fixture *fx = test->priv;
+	struct page *pages[8];
+	int too_low, enough;
+	bool lock_cap = low(fx)->owner.lock_cap;
+
+	/* As if MAP had been called without CAP_IPC_LOCK. */
+	low(fx)->owner.lock_cap = false;
+	limit->rlim_cur = (fx->locked_vm + 7) << PAGE_SHIFT;
+	too_low = pin_at(fx, LOW_IOVA, 8, RW, pages);
+	limit->rlim_cur = (fx->locked_vm + 8) << PAGE_SHIFT;
+	enough = pin_at(fx, LOW_IOVA, 8, RW, pages);
+	*limit = old_limit;
+	low(fx)->owner.lock_cap = lock_cap;
+	KUNIT_EXPECT_EQ(test, too_low, -ENOMEM);
+	KUNIT_EXPECT_EQ(test, enough, 8);
+	expect_pins(test, 0, 8, 8);
+	vfio_external_unpin(fx->container, LOW_IOVA, 8);
+}
+
+/* Whatever is pinned, in any order, each range counts what is pinned in it. */
+static void count_is_that_of_the_range(struct kunit *test)
+{
+	DECLARE_BITMAP(pinned, LOW_PAGES) = {};
+	struct fixture *fx = test->priv;
+	unsigned int round, from, to, i;
+	struct page *page;
+	struct rnd_state rnd;
+
+	prandom_seed_state(&rnd, 3);
+	for (round = 0; round < 60; round++) {
+		i = prandom_u32_state(&rnd) % LOW_PAGES;
+		if (test_and_change_bit(i, pinned))
+			vfio_external_unpin(fx->container, LOW_IOVA + i * PAGE_SIZE, 1);
+		else
+			KUNIT_ASSERT_EQ(test, 1, pin_at(fx, LOW_IOVA + i * PAGE_SIZE, 1, RW,
+							&page));
+		for (from = 0; from < LOW_PAGES; from++) {
+			unsigned long count = 0;
+
+			for (to = from; to < LOW_PAGES; to++) {
+				count += test_bit(to, pinned);
+				KUNIT_ASSERT_EQ_MSG(test, count,
+						    vfio_external_count(low(fx), LOW_IOVA +
+									from * PAGE_SIZE,
+									to - from + 1),
+						    "pages %u to %u", from, to);
+			}
+		}
+	}
+	for_each_set_bit(i, pinned, LOW_PAGES)
+		vfio_external_unpin(fx->container, LOW_IOVA + i * PAGE_SIZE, 1);
+}
+
+/* While addresses are exchanged nobody pins or copies; then it goes on. */
+static void nobody_pins_while_addresses_are_exchanged(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct page *page;
+	char byte = 0;
+	u64 size;
+
+	vfio_container_detach(fx->container, fx->group);
+	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, LOW_IOVA, 0, LOW_PAGES, RW));
+	KUNIT_ASSERT_EQ(test, 0, vfio_vaddr_invalidate(fx->container, LOW_IOVA, LOW_SIZE, false,
+						       &size));
+	KUNIT_EXPECT_EQ(test, -EBUSY, pin_at(fx, LOW_IOVA, 1, RW, &page));
+	KUNIT_EXPECT_EQ(test, -EBUSY, copy_at(fx, LOW_IOVA, &byte, 1, true));
+	KUNIT_ASSERT_EQ(test, 0, vfio_vaddr_update(fx->container, LOW_IOVA, fx->vaddr, LOW_SIZE));
+	KUNIT_EXPECT_EQ(test, 0, copy_at(fx, LOW_IOVA, &byte, 1, true));
+	KUNIT_EXPECT_EQ(test, 1, pin_at(fx, LOW_IOVA, 1, RW, &page));
+	vfio_external_unpin(fx->container, LOW_IOVA, 1);
+}
+
+/* ---- copying ---- */
+
+/* From one mapping into the next; up to where it may be written. */
+static void copies_cross_mappings(struct kunit *test)
+{
+	u8 *out = kunit_kmalloc(test, 3 * PAGE_SIZE, GFP_KERNEL);
+	u8 *in = kunit_kzalloc(test, 3 * PAGE_SIZE, GFP_KERNEL);
+	u64 at = HIGH_IOVA - PAGE_SIZE - 100;
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, out);
+	KUNIT_ASSERT_NOT_NULL(test, in);
+	for (i = 0; i < 3 * PAGE_SIZE; i++)
+		out[i] = i * 7 + i / 256;
+	KUNIT_EXPECT_EQ(test, 0, copy_at(fx, at, out, 0, true));
+	KUNIT_EXPECT_EQ(test, -EPERM, copy_at(fx, at, out, 3 * PAGE_SIZE, true));
+	KUNIT_EXPECT_EQ(test, 0, copy_at(fx, at, in, 3 * PAGE_SIZE, false));
+	KUNIT_EXPECT_EQ(test, memcmp(in, out, PAGE_SIZE + 100), 0);
+	/* Nothing was written where that is not allowed. */
+	KUNIT_EXPECT_PTR_EQ(test, memchr_inv(in + PAGE_SIZE + 100, 0, 2 * PAGE_SIZE - 100), NULL);
+}
+
+/* A kernel thread borrows the memory, and has none afterwards. */
+static void kernel_threads_copy_as_the_owner(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	char out[] = "in-kernel user", in[sizeof(out)] = {};
+	struct mm_struct *mm;
+	int written, read;
+
+	user_mem_return();
+	written = copy_at(fx, LOW_IOVA + 5, out, sizeof(out), true);
+	read = copy_at(fx, LOW_IOVA + 5, in, sizeof(in), false);
+	mm = current->mm;
+	user_mem_borrow();
+	KUNIT_EXPECT_NULL(test, mm);
+	KUNIT_EXPECT_EQ(test, written, 0);
+	KUNIT_EXPECT_EQ(test, read, 0);
+	KUNIT_EXPECT_STREQ(test, in, out);
+	KUNIT_EXPECT_STREQ(test, page_address(fx->pages[0]) + 5, out);
+}
+
+/* ---- eviction ---- */
+
+/* Who is told of an unmap can't pin or copy there any more, and may take its time. */
+static void devices_are_told_until_they_unpin(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct page *pages[8];
+
+	fx->patience = 10;
+	KUNIT_ASSERT_EQ(test, 8, pin_at(fx, LOW_IOVA, 8, RW, pages));
+	fx->pinned = 8;
+	must_unmap(test, LOW_IOVA, LOW_SIZE);
+	KUNIT_EXPECT_EQ(test, fx->told, 10U);
+	KUNIT_EXPECT_EQ(test, fx->result[0], -EINVAL);
+	KUNIT_EXPECT_EQ(test, fx->result[1], -EINVAL);
+	expect_pins(test, 0, 0, 0);
+	/* Nothing is pinned there: nobody needs to know. */
+	must_unmap(test, HIGH_IOVA, LOW_SIZE);
+	KUNIT_EXPECT_EQ(test, fx->told, 10U);
+}
+
+/* A device that does not want to hear is not told, and does not make pinning possible. */
+static void devices_without_dma_unmap_are_not_told(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct vfio_device *deaf = kunit_kzalloc(test, sizeof(*deaf), GFP_KERNEL);
+	struct page *pages[8];
+
+	KUNIT_ASSERT_NOT_NULL(test, deaf);
+	deaf->ops = &deaf_ops;
+	vfio_external_register(fx->container, deaf);
+	KUNIT_ASSERT_EQ(test, 8, pin_at(fx, LOW_IOVA, 8, RW, pages));
+	fx->pinned = 8;
+	must_unmap(test, LOW_IOVA, LOW_SIZE);
+	KUNIT_EXPECT_EQ(test, fx->told, 1U);
+	vfio_external_unregister(fx->container, &fx->device);
+	KUNIT_EXPECT_EQ(test, -EINVAL, pin_at(fx, HIGH_IOVA, 1, IOMMU_READ, pages));
+	vfio_external_unregister(fx->container, deaf);
+	vfio_external_register(fx->container, &fx->device);
+}
+
+/* What is charged for pins is not charged by MAP again, nor refunded by UNMAP too early. */
+static void pins_and_mappings_share_their_charge(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned long charged;
+	struct page *pages[8];
+	int filled[2];
+
+	KUNIT_ASSERT_EQ(test, 8, pin_at(fx, LOW_IOVA + 3 * PAGE_SIZE, 8, RW, pages));
+	expect_pins(test, 3, 11, 8);
+	add_iommu(test);
+	/* As attach and detach do with each mapping. */
+	down_write(&fx->container->lock);
+	filled[0] = vfio_map_fill(fx->container, low(fx));
+	charged = user_locked_vm();
+	vfio_unmap_empty(fx->container, low(fx));
+	up_write(&fx->container->lock);
+	KUNIT_ASSERT_EQ(test, filled[0], 0);
+	KUNIT_EXPECT_EQ(test, charged, fx->locked_vm + LOW_PAGES);
+	expect_pins(test, 3, 11, 8);
+
+	down_write(&fx->container->lock);
+	filled[1] = vfio_map_fill(fx->container, low(fx));
+	up_write(&fx->container->lock);
+	KUNIT_ASSERT_EQ(test, filled[1], 0);
+	/* With an IOMMU the charge of a page is the mapping's. */
+	vfio_external_unpin(fx->container, LOW_IOVA + 3 * PAGE_SIZE, 8);
+	expect_pins(test, 0, LOW_PAGES, LOW_PAGES);
+	must_unmap(test, LOW_IOVA, LOW_SIZE);
+	expect_pins(test, 0, 0, 0);
+}
+
+/* At the limit, too: what in-kernel users have pinned needs no more room. */
+static void pins_need_no_room_twice(struct kunit *test)
+{
+	struct rlimit *limit = &current->signal->rlim[RLIMIT_MEMLOCK], old_limit = *limit;
+	bool lock_cap = low(test->priv)->owner.lock_cap;
+	struct fixture *fx = test->priv;
+	int filled[3], i;
+	struct page *pages[8];
+
+	KUNIT_ASSERT_EQ(test, 8, pin_at(fx, LOW_IOVA + 3 * PAGE_SIZE, 8, RW, pages));
+	add_iommu(test);
+	low(fx)->owner.lock_cap = false;
+	for (i = 0; i < 3; i++) {
+		static const unsigned int room[] = { 0, LOW_PAGES - 1, LOW_PAGES };
+
+		limit->rlim_cur = (fx->locked_vm + room[i]) << PAGE_SHIFT;
+		down_write(&fx->container->lock);
+		filled[i] = vfio_map_fill(fx->container, low(fx));
+		up_write(&fx->container->lock);
+		KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm +
+				(filled[i] ? 8 : LOW_PAGES));
+	}
+	*limit = old_limit;
+	low(fx)->owner.lock_cap = lock_cap;
+	KUNIT_EXPECT_EQ(test, filled[0], -ENOMEM);
+	KUNIT_EXPECT_EQ(test, filled[1], -ENOMEM);
+	KUNIT_EXPECT_EQ(test, filled[2], 0);
+	vfio_external_unpin(fx->container, LOW_IOVA + 3 * PAGE_SIZE, 8);
+	must_unmap(test, LOW_IOVA, LOW_SIZE);
+	expect_pins(test, 0, 0, 0);
+}
+
+/* ---- who waits for a MAP under way ---- */
+
+/* A request in a thread of its own: to MAP, or what an in-kernel user wants meanwhile. */
+struct request {
+	struct fixture *fx;
+	enum { MAP, PIN, COPY } what;
+	struct task_struct *task;
+	struct completion done;
+	int ret;
+};
+
+#define NEW_IOVA	((u64)SZ_1G)
+
+static int request_thread(void *data)
+{
+	struct request *r = data;
+	struct page *page;
+	char byte;
+
+	allow_signal(SIGKILL);
+	user_mem_borrow();
+	if (r->what == MAP)
+		r->ret = map_pages(r->fx, NEW_IOVA, 0, 4, RW);
+	else if (r->what == PIN)
+		r->ret = pin_at(r->fx, NEW_IOVA, 1, RW, &page);
+	else
+		r->ret = copy_at(r->fx, NEW_IOVA, &byte, 1, false);
+	user_mem_return();
+	complete(&r->done);
+	while (!kthread_should_stop())
+		schedule_timeout_interruptible(1);
+	return 0;
+}
+
+static void start(struct kunit *test, struct request *r)
+{
+	r->fx = test->priv;
+	init_completion(&r->done);
+	r->task = kthread_run(request_thread, r, "vfio-request");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(r->task));
+}
+
+/* Returns whether it still waits. */
+static bool waits(struct request *r)
+{
+	return !wait_for_completion_timeout(&r->done, msecs_to_jiffies(50));
+}
+
+static void finish(struct request *r)
+{
+	wait_for_completion(&r->done);
+	kthread_stop(r->task);
+}
+
+/*
+ * A mapping that is being made is not there in part: who wants it waits, and if killed
+ * goes without; in the end all have it, or none if it failed.
+ */
+static void in_kernel_users_wait_for_a_map_under_way(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int round;
+
+	add_iommu(test);
+	for (round = 0; round < 2; round++) {
+		struct request map = { .what = MAP }, others[] = {
+			{ .what = PIN }, { .what = COPY }, { .what = PIN }, { .what = COPY },
+		};
+		bool fails = round, waited = true;
+		struct completion gate;
+		unsigned int i;
+
+		init_completion(&gate);
+		fx->mock->gate = &gate;
+		fx->mock->fail_map = fails;
+		start(test, &map);
+		wait_for_completion(&fx->mock->entered);
+		for (i = 0; i < ARRAY_SIZE(others); i++)
+			start(test, &others[i]);
+		for (i = 0; i < ARRAY_SIZE(others); i++)
+			waited &= waits(&others[i]);
+		for (i = 2; i < ARRAY_SIZE(others) && waited; i++) {
+			send_sig(SIGKILL, others[i].task, 1);
+			finish(&others[i]);
+			KUNIT_EXPECT_EQ(test, others[i].ret, -EINTR);
+		}
+		complete(&gate);
+		finish(&map);
+		KUNIT_EXPECT_EQ(test, map.ret, fails ? -ENOMEM : 0);
+		KUNIT_ASSERT_TRUE(test, waited);
+		finish(&others[0]);
+		finish(&others[1]);
+		KUNIT_EXPECT_EQ(test, others[0].ret, fails ? -EINVAL : 1);
+		KUNIT_EXPECT_EQ(test, others[1].ret, fails ? -EINVAL : 0);
+		if (!fails) {
+			vfio_external_unpin(fx->container, NEW_IOVA, 1);
+			must_unmap(test, NEW_IOVA, 4 * PAGE_SIZE);
+		}
+	}
+}
+
+static struct kunit_case external_cases[] = {
+	KUNIT_CASE(page_stays_until_its_last_unpin),
+	KUNIT_CASE(pins_cross_mappings),
+	KUNIT_CASE(pins_are_all_or_none),
+	KUNIT_CASE(pins_that_cannot_be_had),
+	KUNIT_CASE(reserved_pages_are_not_charged),
+	KUNIT_CASE(pins_mind_the_memlock_limit),
+	KUNIT_CASE(count_is_that_of_the_range),
+	KUNIT_CASE(nobody_pins_while_addresses_are_exchanged),
+	KUNIT_CASE(copies_cross_mappings),
+	KUNIT_CASE(kernel_threads_copy_as_the_owner),
+	KUNIT_CASE(devices_are_told_until_they_unpin),
+	KUNIT_CASE(devices_without_dma_unmap_are_not_told),
+	KUNIT_CASE(pins_and_mappings_share_their_charge),
+	KUNIT_CASE(pins_need_no_room_twice),
+	KUNIT_CASE(in_kernel_users_wait_for_a_map_under_way),
+	{}
+};
+
+static struct kunit_suite external_suite = {
+	.name = "vfio_in_kernel_users",
+	.suite_init = user_mem_suite_init,
+	.suite_exit = user_mem_suite_exit,
+	.init = external_case_init,
+	.exit = external_case_exit,
+	.test_cases = external_cases,
+};
+
+kunit_test_suite(external_suite);
