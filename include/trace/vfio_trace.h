@@ -209,7 +209,7 @@ TRACE_EVENT(refusal,
 	),
 	TP_fast_assign(
 		__entry->container = container->id;
-		strscpy(__entry->reason, reason, sizeof(__entry->reason));
+		strscpy_pad(__entry->reason, reason, sizeof(__entry->reason));
 		__assign_vstr(text, text->fmt, text->va);
 	),
 	TP_printk("container=%u reason=%s text=\"%s\"", __entry->container, __entry->reason,
