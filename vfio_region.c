@@ -16,9 +16,11 @@
  * does not know of.  So a change marks the slots that it touches, and who wants
  * to map a marked slot first compares the process's memory with the region's.
  * A mark means no more than that: reclaim, compaction and others touch pages that
- * are pinned, too, and put them back.
+ * are pinned, too, and put them back.  A mark goes when all of its slot was compared;
+ * who maps only a part of it tries that once, as far as nothing has to be faulted in.
  */
 
+#include <linux/log2.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
@@ -27,10 +29,11 @@
 /* Of the word of a slot. */
 #define SLOT_TABLE	BIT_ULL(0)	/* points to a table */
 #define SLOT_MARK	BIT_ULL(1)	/* memory may have changed */
+#define SLOT_TRIED	BIT_ULL(3)	/* with a mark: and it was not the same, or not all there */
 /* Of the word of a page, or of a slot without a table: the kind. */
 #define ENTRY_RESERVED	BIT_ULL(2)
-#define ENTRY_FLAGS	(SLOT_TABLE | SLOT_MARK | ENTRY_RESERVED)
-#define ENTRY_PFN_SHIFT	3
+#define ENTRY_FLAGS	(SLOT_TABLE | SLOT_MARK | ENTRY_RESERVED | SLOT_TRIED)
+#define ENTRY_PFN_SHIFT	4
 /* From the word of a page to that of the next one, if it follows. */
 #define ENTRY_NEXT	BIT_ULL(ENTRY_PFN_SHIFT)
 
@@ -83,7 +86,7 @@ static u64 region_entry(const struct vfio_region *region, unsigned long page, un
 	page -= slot_first(region, slot);
 	if (!(word & SLOT_TABLE)) {
 		*n = max;
-		return (word & ~SLOT_MARK) + page * ENTRY_NEXT;
+		return (word & ~(SLOT_MARK | SLOT_TRIED)) + page * ENTRY_NEXT;
 	}
 	entry = slot_table(word) + page;
 	for (*n = 1; *n < max && entry[*n] == entry[0] + *n * ENTRY_NEXT; )
@@ -166,6 +169,16 @@ struct region_fill {
 	struct page *pages[VFIO_PIN_BATCH_MAX];
 };
 
+/* A copy of the words of a slot's pages, aligned so that a pointer to it has room for flags. */
+static u64 *table_create(const u64 *entries, unsigned int nr)
+{
+	u64 *table = kmalloc(roundup_pow_of_two(nr * sizeof(*table)), GFP_KERNEL_ACCOUNT);
+
+	if (table)
+		memcpy(table, entries, nr * sizeof(*table));
+	return table;
+}
+
 /* All pages of a slot are known: keep them, in a word if that is possible. */
 static int fill_slot(struct region_fill *fill)
 {
@@ -178,7 +191,7 @@ static int fill_slot(struct region_fill *fill)
 	while (n < fill->nr && fill->entries[n] == word + n * ENTRY_NEXT)
 		n++;
 	if (n < fill->nr) {
-		table = kmemdup(fill->entries, fill->nr * sizeof(*table), GFP_KERNEL_ACCOUNT);
+		table = table_create(fill->entries, fill->nr);
 		if (!table)
 			return -ENOMEM;
 		word = (unsigned long)table | SLOT_TABLE;
@@ -433,11 +446,35 @@ void vfio_region_mark(struct vfio_region *region, unsigned long vaddr, unsigned 
 		return;
 	end = slot_of(region, (last - region->vaddr) >> PAGE_SHIFT);
 	for (slot = slot_of(region, (vaddr - region->vaddr) >> PAGE_SHIFT); slot <= end; slot++) {
-		if (region->slots[slot] & SLOT_MARK)
-			continue;
-		WRITE_ONCE(region->slots[slot], region->slots[slot] | SLOT_MARK);
-		WRITE_ONCE(region->nr_marked, region->nr_marked + 1);
+		u64 word = region->slots[slot];
+
+		if (!(word & SLOT_MARK))
+			WRITE_ONCE(region->nr_marked, region->nr_marked + 1);
+		WRITE_ONCE(region->slots[slot], (word | SLOT_MARK) & ~SLOT_TRIED);
 	}
+}
+
+/* Is all of a slot the process's memory?  False also if some of it is not at hand. */
+static bool region_same_fast(const struct vfio_region *region, unsigned long slot)
+{
+	struct page *pages[CHECK_BATCH] __uninitialized;
+	unsigned long page, end = slot_end(region, slot), n;
+	bool same = true;
+	int got, i;
+
+	for (page = slot_first(region, slot); page < end && same; page += got) {
+		got = get_user_pages_fast_only(region->vaddr + (page << PAGE_SHIFT),
+					       min_t(unsigned long, end - page, CHECK_BATCH),
+					       region->read_only ? 0 : FOLL_WRITE, pages);
+		if (got <= 0)
+			return false;
+		for (i = 0; i < got; i++) {
+			same &= region_entry(region, page + i, 1, &n) >> ENTRY_PFN_SHIFT ==
+				page_to_pfn(pages[i]);
+			put_page(pages[i]);
+		}
+	}
+	return same;
 }
 
 /*
@@ -476,23 +513,41 @@ static int region_compare(const struct vfio_region *region, unsigned long page,
 	return ret;
 }
 
-/* The same for pages of one slot; if they are the same, its mark goes with its last one. */
+/* A marked slot was compared as a whole, unless there was a change since @seq. */
+static void region_compared(struct vfio_region *region, unsigned long slot, unsigned long seq,
+			    bool same)
+{
+	u64 word;
+
+	spin_lock(&region->lock);
+	word = region->slots[slot];
+	if (!vfio_watch_changed(region, seq) && word & SLOT_MARK) {
+		if (same)
+			WRITE_ONCE(region->nr_marked, region->nr_marked - 1);
+		word = same ? word & ~(SLOT_MARK | SLOT_TRIED) : word | SLOT_TRIED;
+		WRITE_ONCE(region->slots[slot], word);
+	}
+	spin_unlock(&region->lock);
+}
+
+/* Compare pages of one marked slot, and all of it, if that was not done. */
 static int region_check_slot(struct vfio_region *region, unsigned long slot, unsigned long page,
 			     unsigned long end, unsigned long *changed)
 {
 	bool whole = page == slot_first(region, slot) && end == slot_end(region, slot);
 	unsigned long seq = vfio_watch_read(region);
-	int ret = region_compare(region, page, end, changed);
+	int ret;
 
-	if (ret || !whole)
-		return ret;
-	spin_lock(&region->lock);
-	if (!vfio_watch_changed(region, seq) && region->slots[slot] & SLOT_MARK) {
-		WRITE_ONCE(region->slots[slot], region->slots[slot] & ~SLOT_MARK);
-		WRITE_ONCE(region->nr_marked, region->nr_marked - 1);
+	if (!whole && !(READ_ONCE(region->slots[slot]) & SLOT_TRIED)) {
+		whole = region_same_fast(region, slot);
+		region_compared(region, slot, seq, whole);
+		if (whole)
+			return 0;
 	}
-	spin_unlock(&region->lock);
-	return 0;
+	ret = region_compare(region, page, end, changed);
+	if (!ret && whole)
+		region_compared(region, slot, seq, true);
+	return ret;
 }
 
 /**

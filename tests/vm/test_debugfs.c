@@ -657,6 +657,59 @@ static void registered_memory_is_told(void **state)
 	}
 }
 
+/* Marks of the only region. */
+static __u64 region_marks(void)
+{
+	char *text = read_file("regions"), *at = strstr(text, " marked ");
+	__u64 n;
+
+	assert_non_null(at);
+	n = strtoull(at + strlen(" marked "), NULL, 10);
+	free(text);
+	return n;
+}
+
+/*
+ * Memory that was touched and is the same is looked at once, also if only small pieces of
+ * it are mapped; memory that is another one keeps its mark.
+ */
+static void marks_go_where_memory_is_the_same(void **state)
+{
+	const struct fixture *f = *state;
+	const size_t size = 8 * MIB;
+	int fd = memfd_create("test", 0);
+	char *mem;
+	size_t at;
+
+	assert_int_equal(ftruncate(fd, size), 0);
+	mem = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+	assert_ptr_not_equal(mem, MAP_FAILED);
+	assert_ok(vu_register(f->container, mem, size, 0));
+	assert_int_equal(region_marks(), 0);
+	assert_int_equal(madvise(mem, size, MADV_DONTNEED), 0);
+	assert_true(region_marks() >= size / VU_2M);
+	memset(mem, 1, size);
+	for (at = 0; at < size; at += size / 16) {
+		assert_ok(vu_map_rw(f->container, mem + at, BASE, VU_PAGE));
+		assert_unmaps(f->container, BASE, VU_PAGE, VU_PAGE);
+	}
+	assert_int_equal(region_marks(), 0);
+
+	assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, size / 2,
+				   VU_PAGE), 0);
+	memset(mem, 2, size);
+	for (at = 0; at < size; at += size / 16) {
+		assert_ret(vu_map_rw(f->container, mem + at, BASE, VU_PAGE),
+			   at == size / 2 ? -ESTALE : 0);
+		if (at != size / 2)
+			assert_unmaps(f->container, BASE, VU_PAGE, VU_PAGE);
+	}
+	assert_int_equal(region_marks(), 1);
+	assert_ok(vu_unregister(f->container, mem, size));
+	vu_free(mem, size);
+	close(fd);
+}
+
 static void mappings_tell_protections(void **state)
 {
 	static const struct {
@@ -1048,6 +1101,7 @@ int main(void)
 		TEST_V2(iova_says_what_is_valid_and_what_cut_it),
 		TEST_V2(mappings_tell_the_layout_of_each_kind_of_memory),
 		TEST_V2(registered_memory_is_told),
+		TEST_V2(marks_go_where_memory_is_the_same),
 		TEST_V2(mappings_tell_protections),
 		TEST_V2(mappings_are_all_there_and_in_order),
 		TEST_V2(counters_count_requests_pages_and_calls),
