@@ -391,13 +391,16 @@ struct vfio_run vfio_map_region_run(const struct vfio_dma *dma, unsigned long pa
 /* Map registered memory: it is pinned and charged. */
 static int map_region(struct map_work *work)
 {
-	unsigned long page, npages = vfio_dma_npages(work->dma);
+	unsigned long page, limit, npages = vfio_dma_npages(work->dma);
+	const struct vfio_dma *dma = work->dma;
 	struct vfio_run run;
 	bool ends;
 	int ret;
 
 	for (page = 0; page < npages; page += vfio_run_npages(run)) {
-		run = vfio_map_region_run(work->dma, page);
+		limit = map_run_limit(dma, page);
+		run = vfio_region_run(dma->region, dma->region_page + page,
+				      min(npages - page, limit));
 		/* As in map_pages(); frames without a struct page go alone. */
 		ends = work->nr == work->capacity ||
 		       (work->nr && (vfio_run_reserved(run) || vfio_run_reserved(work->runs[0])));
@@ -411,7 +414,7 @@ static int map_region(struct map_work *work)
 		}
 		work->runs[work->nr++] = run;
 		work->npages += vfio_run_npages(run);
-		if (vfio_run_npages(run) == map_run_limit(work->dma, page)) {
+		if (vfio_run_npages(run) == limit) {
 			ret = map_flush(work);
 			if (ret)
 				return ret;

@@ -75,8 +75,8 @@ static u64 *slot_table(u64 word)
  * The word of a page, and, in @n, how many pages of its slot follow it, itself
  * counted; not more than @max are looked at.
  */
-static u64 region_entry(const struct vfio_region *region, unsigned long page, unsigned long max,
-			unsigned long *n)
+static __always_inline u64 region_entry(const struct vfio_region *region, unsigned long page,
+					unsigned long max, unsigned long *n)
 {
 	unsigned long slot = slot_of(region, page);
 	u64 word = READ_ONCE(region->slots[slot]);
