@@ -8,7 +8,6 @@
  * time.  What is charged is given back once, if the mm still lives.
  */
 
-#include <linux/capability.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/task.h>
 
@@ -20,7 +19,8 @@
  * vfio_owner_init() - note the calling process as the owner of a mapping
  * @owner: what to fill in
  *
- * Takes references that vfio_owner_put() drops.
+ * Takes references that vfio_owner_put() drops.  Who is going to charge the owner calls
+ * vfio_owner_init_limit(), too.
  *
  * Context: process context.
  * Return: 0; -ENODEV if the caller has no memory of its own (a kernel thread).
@@ -32,7 +32,7 @@ int vfio_owner_init(struct vfio_owner *owner)
 	owner->task = get_task_struct(current->group_leader);
 	owner->mm = current->mm;
 	mmgrab(owner->mm);
-	owner->lock_cap = capable(CAP_IPC_LOCK);
+	owner->lock_cap = false;
 	return 0;
 }
 
@@ -93,18 +93,18 @@ void vfio_account_refund(const struct vfio_owner *owner, unsigned long npages)
  * vfio_account_refuse() - tell of an exceeded RLIMIT_MEMLOCK
  * @container: whose request it was
  * @owner: whose limit
- * @request: what was asked for
- * @iova: first byte that it was asked for
+ * @request: what was asked for, and the kind of @at
+ * @at: first byte that it was asked for
  * @npages: pages that have to be charged yet, if all of them are RAM
  */
 void vfio_account_refuse(struct vfio_type1_container *container, const struct vfio_owner *owner,
-			 const char *request, u64 iova, unsigned long npages)
+			 const char *request, u64 at, unsigned long npages)
 {
 	unsigned long locked = READ_ONCE(owner->mm->locked_vm);
 
 	vfio_refuse(container, VFIO_REFUSE_MEMLOCK,
-		    "%s iova 0x%llx: RLIMIT_MEMLOCK of process %d exceeded: limit %lu KiB, locked %lu KiB, up to %lu KiB more needed; raise the limit to %lu KiB (ulimit -l, LimitMEMLOCK=)",
-		    request, iova, task_pid_nr(owner->task),
+		    "%s 0x%llx: RLIMIT_MEMLOCK of process %d exceeded: limit %lu KiB, locked %lu KiB, up to %lu KiB more needed; raise the limit to %lu KiB (ulimit -l, LimitMEMLOCK=)",
+		    request, at, task_pid_nr(owner->task),
 		    task_rlimit(owner->task, RLIMIT_MEMLOCK) >> 10, PAGES_TO_KIB(locked),
 		    PAGES_TO_KIB(npages), PAGES_TO_KIB(locked + npages));
 }

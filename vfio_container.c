@@ -58,11 +58,18 @@ struct vfio_type1_container *vfio_container_create(bool v2, bool nesting)
 	get_task_comm(container->opener_comm, current->group_leader);
 	container->opened = vfio_clock();
 	container->opened_ns = ktime_get_ns();
+	/* A kernel thread has no memory to register. */
+	if (current->mm && vfio_registry_join(container))
+		goto free;
 	if (vfio_debugfs_add(container)) {
-		kfree(container);
-		return ERR_PTR(-ENOMEM);
+		vfio_registry_leave(container);
+		goto free;
 	}
 	return container;
+
+free:
+	kfree(container);
+	return ERR_PTR(-ENOMEM);
 }
 
 /**
@@ -139,6 +146,7 @@ void vfio_container_destroy(struct vfio_type1_container *container)
 		domain_free(domain);
 	}
 	INIT_LIST_HEAD(&container->domains);
+	vfio_registry_leave(container);
 	up_write(&container->lock);
 	vfio_container_put(container);
 }
@@ -589,7 +597,7 @@ static int domain_try_join(struct vfio_type1_container *container, struct vfio_d
 	return 0;
 }
 
-/* Map a mapping's runs, or what the primary domain has, into a new domain. */
+/* Map a mapping's runs, its region's, or what the primary domain has, into a new domain. */
 static int replay_copy(struct vfio_type1_container *container, struct vfio_domain *to,
 		       const struct vfio_dma *dma)
 {
@@ -605,7 +613,9 @@ static int replay_copy(struct vfio_type1_container *container, struct vfio_domai
 
 		if (fatal_signal_pending(current))
 			return -EINTR;
-		if (!vfio_runs_next(&iter, &run))
+		if (dma->region)
+			run = vfio_map_region_run(dma, page);
+		else if (!vfio_runs_next(&iter, &run))
 			run = vfio_fgsp_chunk(from, iova, dma->mapped - page, dma->prot);
 		if (!vfio_run_npages(run))
 			return -EIO;

@@ -94,6 +94,8 @@ static const char *container_type(const struct vfio_type1_container *container)
 {
 	if (container->nesting)
 		return "nesting";
+	if (container->strict)
+		return "strict";
 	return container->v2 ? "v2" : "v1";
 }
 
@@ -265,17 +267,33 @@ void vfio_survey(const struct vfio_runs *runs, u64 iova, unsigned long pgsizes,
 	} while (vfio_runs_more(&iter));
 }
 
+/* The same for a mapping of registered memory, which has no run list of its own. */
+static void survey_registered(const struct vfio_dma *dma, unsigned long pgsizes,
+			      struct vfio_survey *survey)
+{
+	unsigned long page;
+	struct vfio_run run;
+
+	for (page = 0; page < dma->mapped; page += vfio_run_npages(run)) {
+		run = vfio_map_region_run(dma, page);
+		survey_run(survey, run, dma->iova + PFN_PHYS(page), pgsizes);
+		cond_resched();
+	}
+}
+
 /**
  * struct mappings_reader - an open mappings file
  * @container: the container, until its files are removed
  * @dma: copy of the mapping that is shown; only what needs no reference is used
  * @pid: thread group that mapped it
- * @survey: of its run list, if it was LIVE, else empty
+ * @region: vaddr of the registered memory that it is of; 0: none
+ * @survey: of its runs, if it was LIVE, else empty
  */
 struct mappings_reader {
 	struct vfio_type1_container *container;
 	struct vfio_dma dma;
 	pid_t pid;
+	unsigned long region;
 	struct vfio_survey survey;
 };
 
@@ -299,6 +317,9 @@ static bool mappings_look(struct mappings_reader *reader, u64 iova)
 		reader->dma.mapped = READ_ONCE(dma->mapped);
 		reader->dma.locked_vm = READ_ONCE(dma->locked_vm);
 		reader->pid = dma->owner.task->tgid;
+		reader->region = 0;
+		if (dma->state == VFIO_DMA_LIVE && dma->region)
+			reader->region = dma->region->vaddr;
 		if (dma->state == VFIO_DMA_LIVE)
 			dma->state = VFIO_DMA_HELD;
 	}
@@ -309,7 +330,10 @@ static bool mappings_look(struct mappings_reader *reader, u64 iova)
 	reader->survey = (struct vfio_survey) {};
 	if (reader->dma.state != VFIO_DMA_LIVE)
 		return true;
-	vfio_survey(&dma->runs, dma->iova, container->pgsize_bitmap, &reader->survey);
+	if (dma->region)
+		survey_registered(dma, container->pgsize_bitmap, &reader->survey);
+	else
+		vfio_survey(&dma->runs, dma->iova, container->pgsize_bitmap, &reader->survey);
 	spin_lock(&tree->lock);
 	vfio_dma_tree_settle(tree, dma);
 	spin_unlock(&tree->lock);
@@ -382,6 +406,8 @@ static int mappings_show(struct seq_file *m, void *v)
 		   survey->bytes_2m, survey->bytes_1g);
 	for (i = 0; i < VFIO_SURVEY_CLASSES; i++)
 		seq_printf(m, " %lu", survey->hist[i]);
+	if (reader->region)
+		seq_printf(m, " region 0x%lx", reader->region);
 	seq_putc(m, '\n');
 	return 0;
 }
@@ -462,6 +488,30 @@ static int counters_show(struct seq_file *m, void *unused)
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(counters);
+
+/* ---- registered memory ---- */
+
+static void show_region(const struct vfio_region *region, void *data)
+{
+	struct seq_file *m = data;
+
+	seq_printf(m, "region 0x%lx size %llu prot %s pid %d registered %lu mappings %u charged %lu marked %u kept %d\n",
+		   region->vaddr, PFN_PHYS(region->npages), region->read_only ? "r" : "rw",
+		   region->owner.task->tgid, READ_ONCE(region->registered),
+		   refcount_read(&region->users) - 1, region->locked_vm,
+		   READ_ONCE(region->nr_marked), READ_ONCE(region->kept));
+}
+
+static int regions_show(struct seq_file *m, void *unused)
+{
+	struct vfio_type1_container *container = m->private;
+
+	down_read(&container->lock);
+	vfio_registry_for_each(container, show_region, m);
+	up_read(&container->lock);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(regions);
 
 /* ---- progress ---- */
 
@@ -551,6 +601,7 @@ int vfio_debugfs_add(struct vfio_type1_container *container)
 	debugfs_create_file("domains", 0400, dir, container, &domains_fops);
 	debugfs_create_file("iova", 0400, dir, container, &iova_fops);
 	debugfs_create_file("mappings", 0400, dir, container, &mappings_fops);
+	debugfs_create_file("regions", 0400, dir, container, &regions_fops);
 	debugfs_create_file("counters", 0400, dir, container, &counters_fops);
 	debugfs_create_file("progress", 0400, dir, container, &progress_fops);
 	container->debugfs = dir;

@@ -6,7 +6,8 @@
  * They pin single pages.  A pinned page is remembered by its IOVA, with a count,
  * and stays the same page until the last unpin, whatever the process does to its
  * memory.  If a domain is attached, all pages of a mapping are pinned and charged
- * anyway, and the external pin is not charged again; if not, it is.
+ * anyway, and the external pin is not charged again; if not, it is.  Pages of
+ * registered memory are pinned and charged by their region.
  *
  * Before a mapping goes away, the devices are told, and have to unpin.
  *
@@ -15,6 +16,7 @@
  * any mapping may look for pins in it: mappings leave the tree under the lock.
  */
 
+#include <linux/highmem.h>
 #include <linux/kthread.h>
 #include <linux/overflow.h>
 #include <linux/sched/mm.h>
@@ -91,6 +93,41 @@ unsigned long vfio_external_count(const struct vfio_dma *dma, u64 iova, unsigned
 	return count;
 }
 
+/* Remember a page that was pinned for the first time.  Return: the page. */
+static struct page *external_add(struct vfio_type1_container *container, struct vfio_dma *dma,
+				 struct vfio_external_pin *pin, u64 iova, unsigned long pfn)
+{
+	pin->iova = iova;
+	pin->pfn = pfn;
+	pin->refs = 1;
+	external_insert(dma, pin);
+	vfio_dirty_mark(container, dma, iova, PAGE_SIZE);
+	return pfn_to_page(pfn);
+}
+
+/* The run of one page at @iova in a mapping of registered memory. */
+static struct vfio_run external_region_page(const struct vfio_dma *dma, u64 iova)
+{
+	return vfio_region_run(dma->region,
+			       dma->region_page + ((iova - dma->iova) >> PAGE_SHIFT), 1);
+}
+
+/* Pin a page that is registered: its mapping keeps it, and it is charged. */
+static int external_pin_registered(struct vfio_type1_container *container, struct vfio_dma *dma,
+				   u64 iova, struct page **result)
+{
+	unsigned long pfn = vfio_run_pfn(external_region_page(dma, iova));
+	struct vfio_external_pin *pin;
+
+	if (!pfn_valid(pfn))
+		return -EINVAL;
+	pin = kzalloc(sizeof(*pin), GFP_KERNEL_ACCOUNT);
+	if (!pin)
+		return -ENOMEM;
+	*result = external_add(container, dma, pin, iova, pfn);
+	return 0;
+}
+
 /* Pin the page at @iova, or count it once more if it is pinned already. */
 static int external_pin_page(struct vfio_type1_container *container, struct vfio_dma *dma,
 			     u64 iova, struct page **result)
@@ -109,6 +146,8 @@ static int external_pin_page(struct vfio_type1_container *container, struct vfio
 		*result = pfn_to_page(pin->pfn);
 		return 0;
 	}
+	if (dma->region)
+		return external_pin_registered(container, dma, iova, result);
 
 	/* The owner may have died; its memory must not go while we look at it. */
 	if (!mmget_not_zero(dma->owner.mm))
@@ -138,18 +177,13 @@ static int external_pin_page(struct vfio_type1_container *container, struct vfio
 			goto unpin;
 		dma->locked_vm += ram;
 	}
-	pin->iova = iova;
-	pin->pfn = vfio_run_pfn(run);
-	pin->refs = 1;
-	external_insert(dma, pin);
-	vfio_dirty_mark(container, dma, iova, PAGE_SIZE);
-	*result = pfn_to_page(pin->pfn);
+	*result = external_add(container, dma, pin, iova, vfio_run_pfn(run));
 	mmput(dma->owner.mm);
 	return 0;
 
 unpin:
 	if (ret == -ENOMEM)
-		vfio_account_refuse(container, &dma->owner, "pin_pages", iova, 1);
+		vfio_account_refuse(container, &dma->owner, "pin_pages iova", iova, 1);
 	vfio_unpin_runs(&run, 1);
 free:
 	kfree(pin);
@@ -171,6 +205,8 @@ static void external_unpin_page(struct vfio_type1_container *container, struct v
 			    (vfio_pfn_is_reserved(pin->pfn) ? VFIO_RUN_RESERVED : 0));
 	rb_erase(&pin->node, &dma->external);
 	kfree(pin);
+	if (dma->region)
+		return;
 	if (!vfio_container_has_iommu(container) && !vfio_run_reserved(run) && dma->locked_vm) {
 		dma->locked_vm--;
 		vfio_account_refund(&dma->owner, 1);
@@ -346,6 +382,26 @@ void vfio_external_unpin(struct vfio_type1_container *container, u64 iova, int n
 	external_leave(container);
 }
 
+/* Copy within a page of registered memory, which may not be the process's any more. */
+static ssize_t external_rw_registered(struct vfio_type1_container *container,
+				      struct vfio_dma *dma, u64 iova, void *data, size_t count,
+				      bool write)
+{
+	unsigned long pfn = vfio_run_pfn(external_region_page(dma, iova));
+	unsigned int offset = offset_in_page(iova);
+
+	count = min(count, PAGE_SIZE - offset);
+	if (!pfn_valid(pfn))
+		return -EFAULT;
+	if (write) {
+		memcpy_to_page(pfn_to_page(pfn), offset, data, count);
+		vfio_dirty_mark(container, dma, iova, count);
+	} else {
+		memcpy_from_page(data, pfn_to_page(pfn), offset, count);
+	}
+	return count;
+}
+
 /* Copy within one mapping.  Return: bytes copied, or an errno. */
 static ssize_t external_rw_one(struct vfio_type1_container *container, struct vfio_dma *dma,
 			       u64 iova, void *data, size_t count, bool write)
@@ -357,6 +413,8 @@ static ssize_t external_rw_one(struct vfio_type1_container *container, struct vf
 
 	if (dma->last - iova < count - 1)
 		count = dma->last - iova + 1;
+	if (dma->region)
+		return external_rw_registered(container, dma, iova, data, count, write);
 	if (!mmget_not_zero(mm))
 		return -EPERM;
 	if (!borrow && current->mm != mm) {
@@ -464,6 +522,7 @@ static void external_leak(struct vfio_dma *dma)
 	rbtree_postorder_for_each_entry_safe(pin, next, &dma->external, node)
 		kfree(pin);
 	dma->external = RB_ROOT;
+	vfio_dma_keep(dma);
 }
 
 /* Tell the devices of an unmap, with no lock that they may need. */

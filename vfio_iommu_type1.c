@@ -14,6 +14,7 @@
 #include <linux/vfio.h>
 
 #include "trace/vfio_trace.h"
+#include "uapi/linux/vfio_type1.h"
 #include "vfio_type1.h"
 
 #define VFIO_TYPE1_VERSION "1.0"
@@ -22,6 +23,11 @@
 #define TYPE1_NESTING_IOMMU 6
 
 #define DIRTY_BITMAP_BYTES(npages) (ALIGN((u64)(npages), BITS_PER_TYPE(u64)) / BITS_PER_BYTE)
+
+/* Numbers of <linux/vfio.h> count up, and are nowhere near ours. */
+static_assert(VFIO_UPDATE_VADDR < 100);
+static_assert(VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL < 100);
+static_assert(_IOC_NR(VFIO_IOMMU_DIRTY_PAGES) < _IOC_NR(VFIO_TYPE1_REGISTER_MEMORY) - 50);
 
 struct vfio_type1_params vfio_type1_params = {
 	.dma_entry_limit = U16_MAX,
@@ -53,6 +59,18 @@ module_param_cb(unmap_walk, &unmap_walk_ops, &vfio_type1_params.unmap_walk, 0644
 MODULE_PARM_DESC(unmap_walk,
 		 "For tests: how UNMAP finds contiguous memory: 0 by the run list (default), 1 by unmapping single pages, 2 by reading the IOMMU page by page.");
 
+static void *open_strict(void)
+{
+	struct vfio_type1_container *container;
+
+	if (!vfio_watch_supported)
+		return ERR_PTR(-EINVAL);
+	container = vfio_container_create(true, false);
+	if (!IS_ERR(container))
+		container->strict = true;
+	return container;
+}
+
 static void *type1_open(unsigned long arg)
 {
 	switch (arg) {
@@ -62,6 +80,8 @@ static void *type1_open(unsigned long arg)
 		return vfio_container_create(true, false);
 	case TYPE1_NESTING_IOMMU:
 		return vfio_container_create(true, true);
+	case VFIO_TYPE1_STRICT_IOMMU:
+		return open_strict();
 	default:
 		return ERR_PTR(-EINVAL);
 	}
@@ -134,6 +154,10 @@ static long check_extension(struct vfio_type1_container *container, unsigned lon
 		return 1;
 	case TYPE1_NESTING_IOMMU:
 		return VFIO_COMPAT_HAS_NESTING;
+	case VFIO_TYPE1_MEMORY:
+	case VFIO_TYPE1_STRICT_IOMMU:
+		/* The version of the interface. */
+		return vfio_watch_supported;
 	case VFIO_DMA_CC_IOMMU:
 		return container && vfio_container_coherent(container);
 	case VFIO_UPDATE_VADDR:
@@ -189,6 +213,20 @@ static int info_add_iova_ranges(struct vfio_type1_container *container, struct v
 	return 0;
 }
 
+static int info_add_memory(struct vfio_type1_container *container, struct vfio_info_cap *caps)
+{
+	struct vfio_type1_info_cap_memory cap = {
+		.header.id = VFIO_TYPE1_INFO_CAP_MEMORY,
+		.header.version = 1,
+		.flags = container->strict ? VFIO_TYPE1_INFO_MEMORY_STRICT : 0,
+	};
+
+	if (!vfio_watch_supported)
+		return 0;
+	vfio_registry_count(container, &cap.regions, &cap.size);
+	return vfio_info_add_capability(caps, &cap.header, sizeof(cap));
+}
+
 static long get_info(struct vfio_type1_container *container, void __user *arg)
 {
 	unsigned long minsz = offsetofend(struct vfio_iommu_type1_info, iova_pgsizes);
@@ -210,7 +248,8 @@ static long get_info(struct vfio_type1_container *container, void __user *arg)
 	info.iova_pgsizes = container->pgsize_bitmap;
 	ret = info_add_migration(container, &caps) ?:
 	      info_add_dma_avail(container, &caps) ?:
-	      info_add_iova_ranges(container, &caps);
+	      info_add_iova_ranges(container, &caps) ?:
+	      info_add_memory(container, &caps);
 	up_read(&container->lock);
 	if (ret)
 		goto out;
@@ -392,6 +431,31 @@ static long dirty_pages(struct vfio_type1_container *container, void __user *arg
 	}
 }
 
+static long register_memory(struct vfio_type1_container *container, void __user *arg, bool undo)
+{
+	const char *request = undo ? "UNREGISTER_MEMORY" : "REGISTER_MEMORY";
+	unsigned long minsz = offsetofend(struct vfio_type1_memory, size);
+	const u32 known = undo ? 0 : VFIO_TYPE1_MEMORY_READ_ONLY;
+	struct vfio_type1_memory memory;
+
+	if (copy_from_user(&memory, arg, minsz))
+		return -EFAULT;
+	if (memory.argsz < minsz) {
+		vfio_refuse(container, VFIO_REFUSE_ARGSZ, "%s: argsz %u is less than %lu", request,
+			    memory.argsz, minsz);
+		return -EINVAL;
+	}
+	if (memory.flags & ~known) {
+		vfio_refuse(container, VFIO_REFUSE_FLAGS, "%s vaddr 0x%llx: unknown flags 0x%x",
+			    request, memory.vaddr, memory.flags & ~known);
+		return -EINVAL;
+	}
+	if (undo)
+		return vfio_registry_unregister(container, memory.vaddr, memory.size);
+	return vfio_registry_register(container, memory.vaddr, memory.size,
+				      memory.flags & VFIO_TYPE1_MEMORY_READ_ONLY);
+}
+
 static long container_ioctl(struct vfio_type1_container *container, unsigned int cmd,
 			    unsigned long arg)
 {
@@ -402,6 +466,10 @@ static long container_ioctl(struct vfio_type1_container *container, unsigned int
 		return map_dma(container, (void __user *)arg);
 	case VFIO_IOMMU_UNMAP_DMA:
 		return unmap_dma(container, (void __user *)arg);
+	case VFIO_TYPE1_REGISTER_MEMORY:
+		return register_memory(container, (void __user *)arg, false);
+	case VFIO_TYPE1_UNREGISTER_MEMORY:
+		return register_memory(container, (void __user *)arg, true);
 	case VFIO_IOMMU_DIRTY_PAGES:
 		return dirty_pages(container, (void __user *)arg);
 	default:

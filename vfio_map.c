@@ -18,6 +18,7 @@
 
 #include <linux/scatterlist.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "trace/vfio_trace.h"
@@ -157,7 +158,7 @@ static int map_charge(struct map_work *work, unsigned long page)
 			ret = vfio_account_charge(&dma->owner, npages);
 	}
 	if (ret == -ENOMEM)
-		vfio_account_refuse(work->container, &dma->owner, "MAP_DMA", dma->iova,
+		vfio_account_refuse(work->container, &dma->owner, "MAP_DMA iova", dma->iova,
 				    npages + vfio_dma_npages(dma) - page - batch->size);
 	if (ret)
 		return ret;
@@ -258,7 +259,8 @@ static int map_flush(struct map_work *work)
 	}
 	if (trace_run_enabled())
 		map_trace_runs(work, iova);
-	vfio_runs_append(&work->dma->runs, work->runs, work->nr);
+	if (!work->dma->region)
+		vfio_runs_append(&work->dma->runs, work->runs, work->nr);
 	work->dma->mapped += work->npages;
 	work->nr = 0;
 	work->npages = 0;
@@ -274,6 +276,7 @@ undo:
 			pr_err_ratelimited("IOMMU kept IOVA 0x%llx size 0x%zx; its pages stay pinned\n",
 					   iova, size);
 			work->nr = 0;
+			vfio_dma_keep(work->dma);
 		}
 	}
 	return ret;
@@ -346,11 +349,87 @@ static int map_pages(struct map_work *work, struct mm_struct *mm)
 	return map_flush(work);
 }
 
+/* Pin a mapping's memory and map it. */
+static int map_memory(struct map_work *work)
+{
+	const struct vfio_dma *dma = work->dma;
+	struct mm_struct *mm = dma->owner.mm;
+	int ret;
+
+	if (mm != current->mm && !mmget_not_zero(mm)) {
+		vfio_refuse(work->container, VFIO_REFUSE_PIN,
+			    "attach: process %d, which made the mapping 0x%llx-0x%llx, has exited: no memory to pin",
+			    task_pid_nr(dma->owner.task), (u64)dma->iova, (u64)dma->last);
+		return -ESRCH;
+	}
+	ret = map_pages(work, mm);
+	if (ret) {
+		vfio_pin_drop(&work->batch, dma->prot);
+		vfio_unpin_runs(work->runs, work->nr);
+	} else {
+		map_charge_settle(work);
+	}
+	if (mm != current->mm)
+		mmput(mm);
+	return ret;
+}
+
+/**
+ * vfio_map_region_run() - the run that a mapping of registered memory has somewhere
+ * @dma: the mapping
+ * @page: where the run starts
+ *
+ * Context: the caller owns @dma.
+ * Return: the run, which ends where it has to.
+ */
+struct vfio_run vfio_map_region_run(const struct vfio_dma *dma, unsigned long page)
+{
+	return vfio_region_run(dma->region, dma->region_page + page,
+			       min(vfio_dma_npages(dma) - page, map_run_limit(dma, page)));
+}
+
+/* Map registered memory: it is pinned and charged. */
+static int map_region(struct map_work *work)
+{
+	unsigned long page, limit, npages = vfio_dma_npages(work->dma);
+	const struct vfio_dma *dma = work->dma;
+	struct vfio_run run;
+	bool ends;
+	int ret;
+
+	for (page = 0; page < npages; page += vfio_run_npages(run)) {
+		limit = map_run_limit(dma, page);
+		run = vfio_region_run(dma->region, dma->region_page + page,
+				      min(npages - page, limit));
+		/* As in map_pages(); frames without a struct page go alone. */
+		ends = work->nr == work->capacity ||
+		       (work->nr && (vfio_run_reserved(run) || vfio_run_reserved(work->runs[0])));
+		if (ends) {
+			ret = map_flush(work);
+			if (ret)
+				return ret;
+			if (fatal_signal_pending(current))
+				return -EINTR;
+			cond_resched();
+		}
+		work->runs[work->nr++] = run;
+		work->npages += vfio_run_npages(run);
+		if (vfio_run_npages(run) == limit) {
+			ret = map_flush(work);
+			if (ret)
+				return ret;
+		}
+	}
+	return map_flush(work);
+}
+
 /**
  * vfio_map_fill() - pin a mapping's memory and map it into every domain
  * @container: a container with at least one domain
  * @dma: mapping without pages, owned by the caller, except for what in-kernel
  *	users have pinned, which cannot change meanwhile
+ *
+ * Registered memory is pinned already.
  *
  * Context: may sleep; container->lock held.
  * Return: 0; -EFAULT if there is no memory somewhere, or none that may be
@@ -360,29 +439,15 @@ static int map_pages(struct map_work *work, struct mm_struct *mm)
  */
 int vfio_map_fill(struct vfio_type1_container *container, struct vfio_dma *dma)
 {
-	struct mm_struct *mm = dma->owner.mm;
 	struct map_work work __uninitialized;
 	int ret;
 
 	lockdep_assert_held(&container->lock);
-	if (mm != current->mm && !mmget_not_zero(mm)) {
-		vfio_refuse(container, VFIO_REFUSE_PIN,
-			    "attach: process %d, which made the mapping 0x%llx-0x%llx, has exited: no memory to pin",
-			    task_pid_nr(dma->owner.task), (u64)dma->iova, (u64)dma->last);
-		return -ESRCH;
-	}
 	map_begin(&work, container, dma);
-	ret = map_pages(&work, mm);
-	if (ret) {
-		vfio_pin_drop(&work.batch, dma->prot);
-		vfio_unpin_runs(work.runs, work.nr);
+	ret = dma->region ? map_region(&work) : map_memory(&work);
+	if (ret)
 		vfio_unmap_empty(container, dma);
-	} else {
-		map_charge_settle(&work);
-	}
 	map_end(&work);
-	if (mm != current->mm)
-		mmput(mm);
 	return ret;
 }
 
@@ -509,9 +574,12 @@ static int map_reserve(struct vfio_type1_container *container, struct vfio_dma *
 static int map_complete(struct vfio_type1_container *container, struct vfio_dma *dma)
 {
 	struct vfio_dma_tree *tree = &container->tree;
-	int ret = 0;
+	int ret = vfio_registry_take(container, dma);
 
-	if (vfio_container_has_iommu(container))
+	/* Registered memory is charged already. */
+	if (!dma->region)
+		vfio_owner_init_limit(&dma->owner);
+	if (!ret && vfio_container_has_iommu(container))
 		ret = vfio_map_fill(container, dma);
 	/* Last: what cannot be pinned should not cost a large bitmap. */
 	if (!ret && container->dirty_tracking) {
@@ -557,6 +625,7 @@ static struct vfio_dma *map_create(u64 iova, u64 vaddr, u64 size, int prot)
 	dma->locked_vm = 0;
 	vfio_runs_init(&dma->runs);
 	dma->vaddr_invalid = false;
+	dma->region = NULL;
 	dma->external = RB_ROOT;
 	dma->dirty = NULL;
 	dma->begun = vfio_clock();

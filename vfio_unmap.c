@@ -43,6 +43,7 @@
  * @nr: how many there are
  * @npages: pages in @runs
  * @calls: calls of the IOMMU since the last sync, which is due if there were any
+ * @kept: some run was not given back
  * @owner: who is to get @refund, or NULL
  * @refund: charged pages to give back after the next sync
  * @span_nr: first run in @runs that is still mapped
@@ -59,6 +60,7 @@ struct vfio_window {
 	unsigned int nr;
 	unsigned long npages;
 	unsigned int calls;
+	bool kept;
 	const struct vfio_owner *owner;
 	unsigned long refund;
 	unsigned int span_nr;
@@ -95,6 +97,7 @@ static void window_close_span(struct vfio_window *w)
 	unmapped = window_unmap(w, w->span_iova, size);
 	if (unmapped < size) {
 		unmap_complain(w->span_iova + unmapped, size - unmapped);
+		w->kept = true;
 		unmapped >>= PAGE_SHIFT;
 		while (w->span_nr < w->nr && vfio_run_npages(w->runs[w->span_nr]) <= unmapped)
 			unmapped -= vfio_run_npages(w->runs[w->span_nr++]);
@@ -238,6 +241,23 @@ static void window_walk(struct vfio_window *w, const struct vfio_dma *dma,
 	}
 }
 
+/*
+ * Gather a mapping of registered memory, whose pins are not ours, as if it was
+ * reserved: only where runs have to end matters.
+ */
+static void window_add_region(struct vfio_window *w, const struct vfio_dma *dma)
+{
+	unsigned long page, npages;
+
+	for (page = 0; page < dma->mapped; page += npages) {
+		u64 iova = dma->iova + ((u64)page << PAGE_SHIFT);
+
+		npages = (VFIO_RUN_BYTES_MAX - (iova & (VFIO_RUN_BYTES_MAX - 1))) >> PAGE_SHIFT;
+		npages = min(npages, dma->mapped - page);
+		window_add(w, iova, vfio_run_make(0, npages, VFIO_RUN_RESERVED));
+	}
+}
+
 /* Gather all runs of a mapping, flushing the window as it gets full. */
 static void window_add_mapping(struct vfio_type1_container *container, struct vfio_window *w,
 			       const struct vfio_dma *dma)
@@ -249,6 +269,10 @@ static void window_add_mapping(struct vfio_type1_container *container, struct vf
 
 	if (w->span_iova + window_span(w) != iova || walk == VFIO_UNMAP_FGSP)
 		window_close_span(w);
+	if (dma->region) {
+		window_add_region(w, dma);
+		return;
+	}
 	if (walk != VFIO_UNMAP_RUNS) {
 		window_walk(w, dma, walk);
 		return;
@@ -287,6 +311,7 @@ static void window_begin(struct vfio_type1_container *container, struct vfio_win
 	w->nr = 0;
 	w->npages = 0;
 	w->calls = 0;
+	w->kept = false;
 	w->owner = NULL;
 	w->refund = 0;
 	w->span_nr = 0;
@@ -324,13 +349,17 @@ static void window_empty(struct vfio_type1_container *container, struct vfio_win
 	} else if (dma->mapped) {
 		window_close_span(w);
 		unmap_blind(container, w->domain, dma);
+		vfio_dma_keep(dma);
 	}
+	dma->mapped = 0;
+	vfio_runs_free(&dma->runs);
+	/* Charged for as long as it holds the region. */
+	if (dma->region)
+		return;
 	external = vfio_external_count(dma, dma->iova, vfio_dma_npages(dma));
 	external = min(external, dma->locked_vm);
 	w->refund += dma->locked_vm - external;
 	dma->locked_vm = external;
-	dma->mapped = 0;
-	vfio_runs_free(&dma->runs);
 }
 
 /* May a mapping have more runs than fit on the stack? */
@@ -339,11 +368,13 @@ static bool unmap_takes_many(const struct vfio_dma *dma)
 	return dma->mapped > WINDOW_ONSTACK && (dma->runs.first || dma->runs.lost);
 }
 
-static void window_end(struct vfio_type1_container *container, struct vfio_window *w)
+/* Return: whether some page was not given back. */
+static bool window_end(struct vfio_type1_container *container, struct vfio_window *w)
 {
 	window_settle(w);
 	if (w->runs != w->onstack)
 		vfio_spares_keep(&container->window_runs, w->runs);
+	return w->kept;
 }
 
 /**
@@ -363,7 +394,8 @@ void vfio_unmap_empty(struct vfio_type1_container *container, struct vfio_dma *d
 	lockdep_assert_held(&container->lock);
 	window_begin(container, &w, unmap_takes_many(dma));
 	window_empty(container, &w, dma);
-	window_end(container, &w);
+	if (window_end(container, &w))
+		vfio_dma_keep(dma);
 }
 
 /**
@@ -384,18 +416,29 @@ void vfio_unmap_empty_all(struct vfio_type1_container *container)
 		window_empty(container, &w, dma);
 		cond_resched();
 	}
-	window_end(container, &w);
+	if (!window_end(container, &w))
+		return;
+	/* Which of them, nobody knows any more. */
+	for (dma = vfio_dma_tree_first(&container->tree, 0, U64_MAX); dma;
+	     dma = vfio_dma_tree_next(dma))
+		vfio_dma_keep(dma);
 }
 
 /**
  * vfio_dma_free() - free a mapping that is in no tree and was emptied
  * @dma: the mapping
+ *
+ * Context: may sleep: registered memory may go with its last mapping.
  */
 void vfio_dma_free(struct vfio_dma *dma)
 {
 	/* Their devices were closed, or told to unpin. */
 	WARN_ON_ONCE(!RB_EMPTY_ROOT(&dma->external));
 	kvfree(dma->dirty);
+	if (dma->region) {
+		vfio_account_refund(&dma->owner, dma->locked_vm);
+		vfio_region_put(dma->region);
+	}
 	vfio_owner_put(&dma->owner);
 	kfree(dma);
 }
@@ -412,7 +455,9 @@ static u64 unmap_claimed(struct vfio_type1_container *container, struct list_hea
 	window_begin(container, &w, !list_is_singular(claimed) || unmap_takes_many(dma));
 	list_for_each_entry(dma, claimed, claim)
 		window_empty(container, &w, dma);
-	window_end(container, &w);
+	if (window_end(container, &w))
+		list_for_each_entry(dma, claimed, claim)
+			vfio_dma_keep(dma);
 
 	/* Who looks for a mapping in order to unpin from it holds this lock. */
 	mutex_lock(&container->external_lock);

@@ -6,6 +6,9 @@
  *
  * While an address is missing nothing that needs it is allowed: attach, and
  * in-kernel users, which exclude this altogether.
+ *
+ * A mapping of registered memory keeps its region, which stays the process's that
+ * registered it; another process that is given the mapping is charged for it.
  */
 
 #include "vfio_type1.h"
@@ -85,9 +88,20 @@ unlock:
 	return ret;
 }
 
+/* Pages of a mapping that its owner, if that were the caller, would be charged for. */
+static unsigned long vaddr_count_charge(const struct vfio_dma *dma)
+{
+	if (!dma->region)
+		return dma->locked_vm;
+	if (dma->region->owner.mm == current->mm)
+		return 0;
+	return vfio_region_count_ram(dma->region, dma->region_page, vfio_dma_npages(dma));
+}
+
 /* Let the caller own a mapping: its mm is charged instead of the old one. */
 static int vaddr_change_owner(struct vfio_type1_container *container, struct vfio_dma *dma)
 {
+	unsigned long npages = vaddr_count_charge(dma);
 	struct vfio_owner owner;
 	int ret;
 
@@ -96,12 +110,14 @@ static int vaddr_change_owner(struct vfio_type1_container *container, struct vfi
 	ret = vfio_owner_init(&owner);
 	if (ret)
 		return ret;
-	ret = vfio_account_charge(&owner, dma->locked_vm);
+	vfio_owner_init_limit(&owner);
+	ret = vfio_account_charge(&owner, npages);
 	if (ret == -ENOMEM)
-		vfio_account_refuse(container, &owner, "MAP_DMA with VADDR", dma->iova,
-				    dma->locked_vm);
+		vfio_account_refuse(container, &owner, "MAP_DMA with VADDR iova", dma->iova,
+				    npages);
 	if (!ret) {
 		vfio_account_refund(&dma->owner, dma->locked_vm);
+		dma->locked_vm = npages;
 		swap(owner, dma->owner);
 	}
 	vfio_owner_put(&owner);

@@ -29,8 +29,20 @@
  *	what in-kernel users have pinned, and the dirty bits they set.  UNMAP
  *	passes through it between claiming a mapping and emptying it, so that a
  *	mapping that was LIVE under it stays until it is dropped.
+ *  registry->mutex
+ *	which regions a registry has; held while one is pinned.
+ *  registries_lock (mutex, in vfio_registry.c)
+ *	the set of registries.
+ *  registry->siblings (mutex)
+ *	the containers of a process, and that none of them goes.
+ *  registry->lock (rw_semaphore)
+ *	the tree of regions; written for as long as it takes to change the tree.
+ *	read: MAP, which takes a reference to a region.
  *  mmap_lock of the mapping's mm
  *	taken by pinning and by accounting.
+ *  region->lock (spinlock)
+ *	the marks of a region.  The process's memory changes under it, with any
+ *	lock of the memory management held: nothing else is taken inside.
  *  tree->lock (spinlock)
  *	the set of mappings, their states and the entry budget.  Never held
  *	across anything that sleeps.
@@ -49,6 +61,8 @@
  *    up to 6.12 unmaps too much, or walks into guest memory, otherwise.
  *  - If a domain gives back fewer bytes than asked, the pins past that point
  *    are leaked, never unpinned.
+ *  - The pages of a region are unpinned once, after the last mapping of them is
+ *	in no domain.
  *  - A failed MAP leaves nothing behind.  UNMAP, detach and release never fail
  *    and never allocate what they cannot do without.
  */
@@ -56,14 +70,17 @@
 #define _VFIO_TYPE1_H
 
 #include <linux/atomic.h>
+#include <linux/capability.h>
 #include <linux/iommu.h>
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/mm.h>
+#include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
 #include <linux/percpu.h>
 #include <linux/ratelimit.h>
 #include <linux/rbtree.h>
+#include <linux/refcount.h>
 #include <linux/rwsem.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
@@ -71,6 +88,7 @@
 #include <linux/timex.h>
 #include <linux/types.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
 
 #include "compat/compiler.h"
 #include "compat/iommu.h"
@@ -78,6 +96,7 @@
 #include "vfio_driver_abi.h"
 
 struct vfio_device;
+struct vfio_region;
 
 /* Run maps, dirty bitmaps and IOVA are all handled in words of 64 bits. */
 static_assert(BITS_PER_LONG == 64);
@@ -278,7 +297,8 @@ enum vfio_dma_state {
  * @task: thread group leader, whose RLIMIT_MEMLOCK counts; a reference is held
  * @mm: whose pages are pinned and whose locked_vm is charged; grabbed, not got,
  *	so that a mapping does not keep a dead process's memory
- * @lock_cap: had CAP_IPC_LOCK at MAP, so that no limit applies
+ * @lock_cap: had CAP_IPC_LOCK at MAP, so that no limit applies; meaningful if there is
+ *	something to charge
  */
 struct vfio_owner {
 	struct task_struct *task;
@@ -286,10 +306,52 @@ struct vfio_owner {
 	bool lock_cap;
 };
 
+/* A region has a slot for each of these of user addresses, aligned to them. */
+#define VFIO_SLOT_BYTES		SZ_2M
+#define VFIO_SLOT_PAGES		(VFIO_SLOT_BYTES >> PAGE_SHIFT)
+
+/**
+ * struct vfio_region - registered memory
+ * @node: in the registry's tree
+ * @registry: the registry, while in its tree
+ * @users: being registered, and each mapping of it
+ * @vaddr: first byte, constant
+ * @npages: pages, constant
+ * @read_only: devices may only read it, constant
+ * @kept: an IOMMU or an in-kernel user did not let go of a page: all stay pinned
+ * @registered: how often it was registered; registry->mutex
+ * @owner: whose memory this is, and who is charged
+ * @locked_vm: pages charged to @owner, constant while in the tree
+ * @lock: see the top of this file
+ * @nr_marked: slots with a mark; changes under @lock
+ * @notifier: tells of changes of the process's memory, while in the tree
+ * @slots: which page frames there are: see vfio_region.c.  Marks change under
+ *	@lock, the rest is constant
+ */
+struct vfio_region {
+	struct rb_node node;
+	struct vfio_registry *registry;
+	refcount_t users;
+	unsigned long vaddr;
+	unsigned long npages;
+	bool read_only;
+	bool kept;
+	unsigned long registered;
+	struct vfio_owner owner;
+	unsigned long locked_vm;
+	spinlock_t lock; /* marks */
+	unsigned int nr_marked;
+#ifdef CONFIG_MMU_NOTIFIER
+	struct mmu_interval_notifier notifier;
+#endif
+	u64 slots[];
+};
+
 /**
  * struct vfio_dma - one mapping
  * @node: in the tree; tree->lock
- * @claim: in the list of the UNMAP that owns it; the owner
+ * @claim: in the list of the UNMAP that owns it, while DYING; the owner
+ * @begun: vfio_clock() when MAP began, while PENDING; constant
  * @iova: first byte, constant
  * @last: last byte, constant
  * @vaddr: user address of the first byte; container->lock for write
@@ -302,15 +364,22 @@ struct vfio_owner {
  * @owner: whose memory this is; the owner, or container->lock for write
  * @vaddr_invalid: user space took @vaddr back (VFIO_DMA_UNMAP_FLAG_VADDR);
  *	container->lock for write
+ * @region: registered memory that the pages belong to, which has them pinned and
+ *	charged; a reference is held; or NULL.  Set by the owner, before the first page.
+ *	Then @runs is empty, and @locked_vm zero, unless another process than the
+ *	region's was given the mapping
+ * @region_page: first page of the mapping in @region
  * @external: struct vfio_external_pin by IOVA; container->external_lock
  * @dirty: one bit per page of container->dirty_shift, while dirty tracking is
  *	on; allocated and freed like @runs.  Bits: container->external_lock, or
  *	the owner, once it has passed through that lock
- * @begun: vfio_clock() when MAP began, constant
  */
 struct vfio_dma {
 	struct rb_node node;
-	struct list_head claim;
+	union {
+		struct list_head claim;
+		u64 begun;
+	};
 	dma_addr_t iova;
 	dma_addr_t last;
 	unsigned long vaddr;
@@ -321,9 +390,10 @@ struct vfio_dma {
 	struct vfio_runs runs;
 	struct vfio_owner owner;
 	bool vaddr_invalid;
+	struct vfio_region *region;
+	unsigned long region_page;
 	struct rb_root external;
 	unsigned long *dirty;
-	u64 begun;
 };
 
 /**
@@ -335,6 +405,20 @@ struct vfio_dma {
 static inline unsigned long vfio_dma_npages(const struct vfio_dma *dma)
 {
 	return ((dma->last - dma->iova) >> PAGE_SHIFT) + 1;
+}
+
+/**
+ * vfio_dma_keep() - somebody did not let go of a mapping's pages
+ * @dma: the mapping
+ *
+ * Registered memory then stays pinned for ever.  Other memory is up to the caller.
+ *
+ * Context: the caller owns @dma.
+ */
+static inline void vfio_dma_keep(struct vfio_dma *dma)
+{
+	if (dma->region)
+		WRITE_ONCE(dma->region->kept, true);
 }
 
 /* ---- the set of mappings (vfio_dma_tree.c): pure ---- */
@@ -377,7 +461,20 @@ void vfio_owner_put(struct vfio_owner *owner);
 int vfio_account_charge(const struct vfio_owner *owner, unsigned long npages);
 void vfio_account_refund(const struct vfio_owner *owner, unsigned long npages);
 void vfio_account_refuse(struct vfio_type1_container *container, const struct vfio_owner *owner,
-			 const char *request, u64 iova, unsigned long npages);
+			 const char *request, u64 at, unsigned long npages);
+
+/**
+ * vfio_owner_init_limit() - note whether RLIMIT_MEMLOCK applies to an owner
+ * @owner: owner that the calling process is
+ *
+ * Not part of vfio_owner_init(), as asking takes several times as long as that.
+ *
+ * Context: process context.
+ */
+static inline void vfio_owner_init_limit(struct vfio_owner *owner)
+{
+	owner->lock_cap = capable(CAP_IPC_LOCK);
+}
 
 /* ---- pages (vfio_pin.c) ---- */
 
@@ -448,6 +545,7 @@ enum vfio_refusal {
 	VFIO_REFUSE_IOCTL,	/* unknown, or not for this type of container */
 	VFIO_REFUSE_ATTACH,	/* a group that cannot be attached, or not now */
 	VFIO_REFUSE_MSI,	/* a group without MSI isolation */
+	VFIO_REFUSE_REGISTRY,	/* the rules of registered memory */
 	VFIO_REFUSE_NR
 };
 
@@ -457,6 +555,71 @@ void vfio_refuse_init(struct vfio_type1_container *container);
 __printf(3, 4) __cold
 void vfio_refuse(struct vfio_type1_container *container, enum vfio_refusal reason,
 		 const char *fmt, ...);
+
+/* ---- registered memory (vfio_region.c, vfio_registry.c) ---- */
+
+/**
+ * struct vfio_registry - the memory that a process has registered
+ * @users: containers, and calls under way
+ * @next: in the list of all registries; registries_lock
+ * @siblings: see the top of this file
+ * @containers: vfio_type1_container.sibling; changes take registries_lock and @siblings
+ * @mm: the process's memory, grabbed
+ * @mutex: see the top of this file
+ * @closed: the last container is gone; @mutex
+ * @lock: see the top of this file
+ * @regions: struct vfio_region by vaddr, which do not overlap; changes take @mutex
+ *	and @lock for write
+ * @nr_regions: how many there are; like @regions
+ * @npages: pages of them; like @regions
+ * @orphaned: empties the registry when the process has died
+ */
+struct vfio_registry {
+	struct kref users;
+	struct list_head next;
+	struct mutex siblings; /* containers */
+	struct list_head containers;
+	struct mm_struct *mm;
+	struct mutex mutex; /* which regions there are */
+	bool closed;
+	struct rw_semaphore lock;
+	struct rb_root regions;
+	unsigned int nr_regions;
+	unsigned long npages;
+	struct work_struct orphaned;
+};
+
+struct vfio_region *vfio_region_create(struct vfio_type1_container *container,
+				       struct vfio_registry *registry, unsigned long vaddr,
+				       unsigned long npages, bool read_only);
+void vfio_region_put(struct vfio_region *region);
+void vfio_region_mark(struct vfio_region *region, unsigned long vaddr, unsigned long last);
+int vfio_region_check_marked(struct vfio_region *region, unsigned long page,
+			     unsigned long npages, unsigned long *changed);
+struct vfio_run vfio_region_run(const struct vfio_region *region, unsigned long page,
+				unsigned long max);
+unsigned long vfio_region_count_ram(const struct vfio_region *region, unsigned long page,
+				    unsigned long npages);
+
+int vfio_registry_join(struct vfio_type1_container *container);
+void vfio_registry_leave(struct vfio_type1_container *container);
+int vfio_registry_register(struct vfio_type1_container *container, u64 vaddr, u64 size,
+			   bool read_only);
+int vfio_registry_unregister(struct vfio_type1_container *container, u64 vaddr, u64 size);
+void vfio_registry_count(struct vfio_type1_container *container, u32 *regions, u64 *size);
+void vfio_registry_for_each(struct vfio_type1_container *container,
+			    void (*fn)(const struct vfio_region *region, void *data), void *data);
+int vfio_registry_take_region(struct vfio_type1_container *container, struct vfio_dma *dma);
+void vfio_registry_orphan(struct vfio_registry *registry);
+
+/* ---- changes of user memory (vfio_watch.c) ---- */
+
+extern const bool vfio_watch_supported;
+
+int vfio_watch_start(struct vfio_region *region);
+void vfio_watch_stop(struct vfio_region *region);
+unsigned long vfio_watch_read(struct vfio_region *region);
+bool vfio_watch_changed(struct vfio_region *region, unsigned long seq);
 
 /* ---- counters (vfio_debugfs.c) ---- */
 
@@ -643,7 +806,11 @@ static inline void vfio_spares_keep(struct vfio_spares *spares, void *spare)
  * @window_runs: arrays of VFIO_WINDOW_RUNS runs that no UNMAP uses now
  * @refused: how often each enum vfio_refusal was given
  * @refuse_limit: limits the rate of messages, per enum vfio_refusal
+ * @registry: what the process that this container belongs to has registered, or
+ *	NULL; @lock
+ * @sibling: in @registry's list of containers; registries_lock
  * @v2: VFIO_TYPE1v2_IOMMU semantics, constant
+ * @strict: only registered memory can be mapped, constant
  * @nesting: VFIO_TYPE1_NESTING_IOMMU, constant
  * @id: number, in the order in which containers were opened, constant
  * @opener_pid: thread group that opened the container, constant
@@ -675,7 +842,10 @@ struct vfio_type1_container {
 	struct vfio_spares window_runs;
 	atomic_long_t refused[VFIO_REFUSE_NR];
 	struct ratelimit_state refuse_limit[VFIO_REFUSE_NR];
+	struct vfio_registry *registry;
+	struct list_head sibling;
 	bool v2;
+	bool strict;
 	bool nesting;
 	unsigned int id;
 	pid_t opener_pid;
@@ -757,11 +927,31 @@ static inline struct vfio_domain *vfio_container_primary(struct vfio_type1_conta
 	return list_first_entry(&container->domains, struct vfio_domain, next);
 }
 
+/**
+ * vfio_registry_take() - let a mapping use registered memory, if it is some
+ * @container: the container
+ * @dma: mapping without pages, owned by the caller, of the caller's memory
+ *
+ * Costs next to nothing where nothing is registered.
+ *
+ * Context: may sleep; container->lock held.
+ * Return: as vfio_registry_take_region().
+ */
+static inline int vfio_registry_take(struct vfio_type1_container *container, struct vfio_dma *dma)
+{
+	const struct vfio_registry *registry = container->registry;
+
+	if (likely((!registry || !READ_ONCE(registry->nr_regions)) && !container->strict))
+		return 0;
+	return vfio_registry_take_region(container, dma);
+}
+
 /* ---- MAP (vfio_map.c) ---- */
 
 int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u64 size,
 		 int prot, bool set_vaddr);
 int vfio_map_fill(struct vfio_type1_container *container, struct vfio_dma *dma);
+struct vfio_run vfio_map_region_run(const struct vfio_dma *dma, unsigned long page);
 
 /* ---- UNMAP (vfio_unmap.c) ---- */
 

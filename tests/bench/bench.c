@@ -89,6 +89,7 @@ struct bench_case {
 	__u64 map_step;		/* bytes per ioctl; 0: all of the memory */
 	__u64 unmap_step;	/* bytes per ioctl; 0: all that is mapped */
 	void (*run)(struct bench *b); /* if it is not just MAP and UNMAP */
+	bool registered;	/* with ours, the memory is registered before */
 };
 
 struct bench {
@@ -230,6 +231,13 @@ static void type1_add(struct bench *b, struct vu_pci *pci, __u16 vendor, __u16 d
 	must(pci->bdf, vu_device_open(pci));
 }
 
+/* Register the memory, if the case is about that and the module can. */
+static void type1_register(struct bench *b)
+{
+	if (b->c->registered && ioctl(b->fd, VFIO_CHECK_EXTENSION, VFIO_TYPE1_MEMORY) == 1)
+		must("register", vu_register(b->fd, b->mem, b->c->mem_size, 0));
+}
+
 static void type1_open(struct bench *b)
 {
 	size_t size;
@@ -237,6 +245,7 @@ static void type1_open(struct bench *b)
 	type1_select(b->target->module);
 	b->fd = must("edu", vu_open(&b->edu, VU_EDU_VENDOR, VU_EDU_DEVICE, 0,
 				    VFIO_TYPE1v2_IOMMU));
+	type1_register(b);
 	if (b->c->memory != MEM_BAR)
 		return;
 	type1_add(b, &b->testdev, VU_TESTDEV_VENDOR, VU_TESTDEV_DEVICE, TESTDEV);
@@ -349,7 +358,7 @@ static const char * const counted[] = {
 
 static bool counting;
 
-static bool write_tracing(const char *file, const char *text)
+static bool write_file(const char *file, const char *text)
 {
 	int fd = open(file, O_WRONLY | O_APPEND | O_CLOEXEC);
 	bool ok = fd >= 0 && write(fd, text, strlen(text)) > 0;
@@ -369,7 +378,7 @@ static void count_init(void)
 		for (j = 0; j < ARRAY_SIZE(suffixes); j++) {
 			snprintf(probe, sizeof(probe), "p:bench/%s %s%s", counted[i], counted[i],
 				 suffixes[j]);
-			if (write_tracing(TRACING "kprobe_events", probe))
+			if (write_file(TRACING "kprobe_events", probe))
 				break;
 		}
 	}
@@ -377,7 +386,7 @@ static void count_init(void)
 
 static void count_switch(bool on)
 {
-	if (!write_tracing(TRACING "events/bench/enable", on ? "1" : "0"))
+	if (!write_file(TRACING "events/bench/enable", on ? "1" : "0"))
 		err(1, "kprobes");
 	counting = on;
 }
@@ -604,6 +613,103 @@ static void run_bitmap(struct bench *b)
 	print_result(b, "get-bitmap", ns);
 }
 
+/*
+ * A virtual IOMMU: so many mappings live at a time, and random ones are replaced by
+ * others of 4K to 64K. Each has a slot of IOVA for the largest.
+ */
+#define VIOMMU_LIVE	100000U
+#define VIOMMU_REPLACED	20000U
+#define VIOMMU_SLOT	(16 * VU_PAGE)
+
+static __u64 viommu_size[VIOMMU_LIVE];
+static unsigned int viommu_seed;
+
+static void viommu_map_slot(struct bench *b, unsigned int slot)
+{
+	const __u64 size = (1 + rand_r(&viommu_seed) % 16) * VU_PAGE;
+	const __u64 at = rand_r(&viommu_seed) % ((b->c->mem_size - VIOMMU_SLOT) / VU_PAGE);
+
+	viommu_size[slot] = size;
+	must("map", vu_map_rw(b->fd, b->mem + at * VU_PAGE, IOVA + slot * VIOMMU_SLOT, size));
+}
+
+static void viommu_replace(struct bench *b)
+{
+	unsigned int i, slot;
+
+	for (i = 0; i < VIOMMU_REPLACED; i++) {
+		slot = rand_r(&viommu_seed) % VIOMMU_LIVE;
+		must("unmap", type1_unmap(b, slot * VIOMMU_SLOT, viommu_size[slot]));
+		viommu_map_slot(b, slot);
+	}
+}
+
+static void run_viommu(struct bench *b)
+{
+	const char *limit = "/sys/module/vfio_iommu_type1/parameters/dma_entry_limit";
+	__u64 ns = 0;
+	unsigned int i;
+
+	type1_select(b->target->module);
+	if (!write_file(limit, "200000"))
+		err(1, "%s", limit);
+	b->target->open(b);
+	viommu_seed = 1;
+	for (i = 0; i < VIOMMU_LIVE; i++)
+		viommu_map_slot(b, i);
+	measure(b, "replace", viommu_replace, &ns);
+	b->target->close(b);
+	if (!write_file(limit, "65535"))
+		err(1, "%s", limit);
+	b->size = VIOMMU_REPLACED * VU_PAGE;
+	print_result(b, "replace", ns);
+}
+
+/* A virtual IOMMU gives each device a container: all of them map the same memory. */
+#define CONTAINERS	4
+
+struct start {
+	struct vu_pci pci[CONTAINERS];
+	int fd[CONTAINERS];
+};
+
+static struct start start;
+
+static void start_map(struct bench *b)
+{
+	unsigned int i;
+
+	b->fd = start.fd[0];
+	type1_register(b);
+	for (i = 0; i < CONTAINERS; i++)
+		must("map", vu_map_rw(start.fd[i], b->mem, IOVA, b->c->mem_size));
+}
+
+static void run_start(struct bench *b)
+{
+	static const __u16 devices[CONTAINERS][3] = {
+		{ VU_EDU_VENDOR, VU_EDU_DEVICE, 0 }, { VU_EDU_VENDOR, VU_EDU_DEVICE, 1 },
+		{ VU_TESTDEV_VENDOR, VU_TESTDEV_DEVICE, 0 },
+		{ VU_TESTDEV_VENDOR, VU_TESTDEV_DEVICE, 1 },
+	};
+	long before = vu_locked_kib();
+	__u64 charged, ns = 0;
+	unsigned int i;
+
+	type1_select(b->target->module);
+	for (i = 0; i < CONTAINERS; i++)
+		start.fd[i] = must("container", vu_open(&start.pci[i], devices[i][0], devices[i][1],
+							devices[i][2], VFIO_TYPE1v2_IOMMU));
+	measure(b, "start", start_map, &ns);
+	charged = (vu_locked_kib() - before) * 1024 / VU_PAGE;
+	for (i = 0; i < CONTAINERS; i++) {
+		vu_pci_close(&start.pci[i]);
+		close(start.fd[i]);
+	}
+	print_result(b, "start", ns);
+	print_result(b, "charged", charged);
+}
+
 static const struct bench_case cases[] = {
 	{ "4k-sequential", MEM_SEQUENTIAL, .mem_size = 64 * MIB },
 	{ "4k-runs-of-8", MEM_RUNS_OF_8, .mem_size = 64 * MIB },
@@ -619,6 +725,10 @@ static const struct bench_case cases[] = {
 	{ "bar", MEM_BAR, .mem_size = 2 * VU_1G },
 	{ "guest", MEM_2M, .mem_size = 128 * MIB, .size = 32 * VU_1G, .run = run_guest },
 	{ "replay", MEM_2M, .mem_size = 128 * MIB, .size = VU_1G, .run = run_replay },
+	{ "registered-one-page", MEM_SEQUENTIAL, .mem_size = MIB, .map_step = VU_PAGE,
+	  .unmap_step = VU_PAGE, .registered = true },
+	{ "viommu", MEM_SEQUENTIAL, .mem_size = 64 * MIB, .run = run_viommu, .registered = true },
+	{ "4-containers", MEM_THP, .mem_size = 2 * VU_1G, .run = run_start, .registered = true },
 	{ "get-bitmap", MEM_1G, .mem_size = VU_1G, .size = 16 * VU_1G, .run = run_bitmap },
 };
 

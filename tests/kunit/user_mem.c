@@ -235,6 +235,14 @@ unsigned long user_map_pages(struct kunit *test, struct page **pages, unsigned i
 	return map_layout(test, &layout, 0, npages, prot);
 }
 
+/* Put another page where one is. */
+void user_remap_page(struct kunit *test, unsigned long vaddr, struct page *page)
+{
+	struct layout layout = { .pages = &page };
+
+	map_layout(test, &layout, vaddr, 1, PROT_READ | PROT_WRITE);
+}
+
 /*
  * A VM_PFNMAP area, as a device's BAR would be; at @at, or anywhere if that is 0.
  * It must be gone when the module's loader gets back to user space: UML knows no

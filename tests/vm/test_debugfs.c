@@ -24,7 +24,7 @@
 #define CLASSES		19
 
 static const char *const file_names[] = {
-	"status", "domains", "iova", "mappings", "counters", "progress",
+	"status", "domains", "iova", "mappings", "regions", "counters", "progress",
 };
 
 /* ---- Reading ---- */
@@ -349,6 +349,7 @@ static void status_names_the_type(void **state)
 	} types[] = {
 		{ VFIO_TYPE1_IOMMU, "v1" },
 		{ VFIO_TYPE1v2_IOMMU, "v2" },
+		{ VFIO_TYPE1_STRICT_IOMMU, "strict" },
 	};
 	struct fixture *f = *state;
 	unsigned int i;
@@ -598,6 +599,115 @@ static void mappings_tell_the_layout_of_each_kind_of_memory(void **state)
 		}
 		vu_free(mem, size);
 	}
+}
+
+/* How the only mapping's memory lies: from its runs on. */
+static char *only_layout(void)
+{
+	char *text = read_file("mappings"), *layout = strstr(text, " runs ");
+
+	assert_int_equal(count_lines(text, "mapping"), 1);
+	assert_non_null(layout);
+	layout = strdup(layout);
+	free(text);
+	assert_non_null(layout);
+	return layout;
+}
+
+/* A mapping of registered memory looks like any other, but says so, and is not charged. */
+static void registered_memory_is_told(void **state)
+{
+	const struct fixture *f = *state;
+	const size_t size = 8 * MIB;
+	unsigned int i;
+
+	for (i = 0; i < NBACKINGS; i++) {
+		char *mem = backings[i].alloc(size), *ordinary, *layout, *text, want[256];
+
+		at_step("%s", backings[i].name);
+		assert_ok(vu_map_rw(f->container, mem, BASE, size));
+		ordinary = only_layout();
+		assert_unmaps_all(f->container, size);
+		text = read_file("regions");
+		assert_string_equal(text, "");
+		free(text);
+
+		assert_ok(vu_register(f->container, mem, size, 0));
+		assert_ok(vu_register(f->container, mem, size, 0));
+		assert_ok(vu_map_rw(f->container, mem, BASE, size));
+		layout = only_layout();
+		*strchr(ordinary, '\n') = '\0';
+		snprintf(want, sizeof(want), "%s region 0x%lx\n", ordinary, (unsigned long)mem);
+		assert_string_equal(layout, want);
+		free(ordinary);
+		free(layout);
+		text = read_file("status");
+		assert_int_equal(number_of(text, "locked_pages"), 0);
+		free(text);
+		text = read_file("regions");
+		snprintf(want, sizeof(want),
+			 "region 0x%lx size %zu prot rw pid %d registered 2 mappings 1 charged %zu marked 0 kept 0\n",
+			 (unsigned long)mem, size, getpid(), size / VU_PAGE);
+		assert_string_equal(text, want);
+		free(text);
+		assert_unmaps_all(f->container, size);
+		assert_ok(vu_unregister(f->container, mem, size));
+		assert_ok(vu_unregister(f->container, mem, size));
+		vu_free(mem, size);
+	}
+}
+
+/* Marks of the only region. */
+static __u64 region_marks(void)
+{
+	char *text = read_file("regions"), *at = strstr(text, " marked ");
+	__u64 n;
+
+	assert_non_null(at);
+	n = strtoull(at + strlen(" marked "), NULL, 10);
+	free(text);
+	return n;
+}
+
+/*
+ * Memory that was touched and is the same is looked at once, also if only small pieces of
+ * it are mapped; memory that is another one keeps its mark.
+ */
+static void marks_go_where_memory_is_the_same(void **state)
+{
+	const struct fixture *f = *state;
+	const size_t size = 8 * MIB;
+	int fd = memfd_create("test", 0);
+	char *mem;
+	size_t at;
+
+	assert_int_equal(ftruncate(fd, size), 0);
+	mem = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+	assert_ptr_not_equal(mem, MAP_FAILED);
+	assert_ok(vu_register(f->container, mem, size, 0));
+	assert_int_equal(region_marks(), 0);
+	assert_int_equal(madvise(mem, size, MADV_DONTNEED), 0);
+	assert_true(region_marks() >= size / VU_2M);
+	memset(mem, 1, size);
+	for (at = 0; at < size; at += size / 16) {
+		assert_ok(vu_map_rw(f->container, mem + at, BASE, VU_PAGE));
+		assert_unmaps(f->container, BASE, VU_PAGE, VU_PAGE);
+	}
+	assert_int_equal(region_marks(), 0);
+
+	assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, size / 2,
+				   VU_PAGE), 0);
+	memset(mem, 2, size);
+	for (at = 0; at < size; at += size / 16) {
+		assert_ret(vu_map_rw(f->container, mem + at, BASE, VU_PAGE),
+			   at == size / 2 ? -ESTALE : 0);
+		if (at != size / 2)
+			assert_unmaps(f->container, BASE, VU_PAGE, VU_PAGE);
+	}
+	assert_int_equal(region_marks(), 1);
+	assert_ok(vu_unregister(f->container, mem, size));
+	vu_free(mem, size);
+	close(fd);
 }
 
 static void mappings_tell_protections(void **state)
@@ -1008,6 +1118,8 @@ int main(void)
 		TEST_MIXED(domains_lists_in_kernel_users),
 		TEST_V2(iova_says_what_is_valid_and_what_cut_it),
 		TEST_V2(mappings_tell_the_layout_of_each_kind_of_memory),
+		TEST_V2(registered_memory_is_told),
+		TEST_V2(marks_go_where_memory_is_the_same),
 		TEST_V2(mappings_tell_protections),
 		TEST_V2(mappings_are_all_there_and_in_order),
 		TEST_V2(counters_count_requests_pages_and_calls),

@@ -379,6 +379,10 @@ void info_get(int container, struct info *info)
 			info->end = offset + sizeof(*info->iova) +
 				    info->iova->nr_iovas * sizeof(info->iova->iova_ranges[0]);
 			break;
+		case VFIO_TYPE1_INFO_CAP_MEMORY:
+			info->memory = (const void *)cap;
+			info->end = offset + sizeof(*info->memory);
+			break;
 		default:
 			fail_msg("capability %u is unknown", cap->id);
 		}

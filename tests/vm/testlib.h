@@ -141,11 +141,12 @@ struct info {
 		char raw[INFO_MAX];
 	};
 	unsigned int ncaps;
-	__u16 cap_id[4];	/* in the order of the chain */
+	__u16 cap_id[5];	/* in the order of the chain */
 	size_t end;		/* where the last capability ends */
 	const struct vfio_iommu_type1_info_cap_migration *migration;
 	const struct vfio_iommu_type1_info_dma_avail *dma_avail;
 	const struct vfio_iommu_type1_info_cap_iova_range *iova;
+	const struct vfio_type1_info_cap_memory *memory;
 };
 
 /* GET_INFO with room for everything; capabilities that are not there stay NULL. */

@@ -312,6 +312,29 @@ int vu_map_rw(int container, const void *vaddr, __u64 iova, __u64 size)
 		      VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE);
 }
 
+static int memory_ioctl(int container, unsigned long request, const void *vaddr, __u64 size,
+			__u32 flags)
+{
+	const struct vfio_type1_memory memory = {
+		.argsz = sizeof(memory),
+		.flags = flags,
+		.vaddr = (unsigned long)vaddr,
+		.size = size,
+	};
+
+	return ioctl(container, request, &memory) ? -errno : 0;
+}
+
+int vu_register(int container, const void *vaddr, __u64 size, __u32 flags)
+{
+	return memory_ioctl(container, VFIO_TYPE1_REGISTER_MEMORY, vaddr, size, flags);
+}
+
+int vu_unregister(int container, const void *vaddr, __u64 size)
+{
+	return memory_ioctl(container, VFIO_TYPE1_UNREGISTER_MEMORY, vaddr, size, 0);
+}
+
 int vu_unmap(int container, __u64 iova, __u64 size, __u32 flags, __u64 *unmapped)
 {
 	struct vfio_iommu_type1_dma_unmap unmap = {

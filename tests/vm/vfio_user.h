@@ -17,6 +17,8 @@
 #include <linux/types.h>
 #include <linux/vfio.h>
 
+#include "../../include/uapi/linux/vfio_type1.h"
+
 #define VU_PAGE	4096UL
 #define VU_2M	(512 * VU_PAGE)
 #define VU_1G	(512 * VU_2M)
@@ -85,6 +87,10 @@ int vu_map_rw(int container, const void *vaddr, __u64 iova, __u64 size);
 
 /* *unmapped, if not NULL, gets the size that the kernel reports, also on error. */
 int vu_unmap(int container, __u64 iova, __u64 size, __u32 flags, __u64 *unmapped);
+
+/* VFIO_TYPE1_REGISTER_MEMORY; flags are 0 or VFIO_TYPE1_MEMORY_READ_ONLY. */
+int vu_register(int container, const void *vaddr, __u64 size, __u32 flags);
+int vu_unregister(int container, const void *vaddr, __u64 size);
 
 /* ---- The edu device: a DMA engine with a buffer of its own ---- */
 

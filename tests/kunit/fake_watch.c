@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Changes of user memory, as the suites want them: see fake_watch.h.
+ */
+
+#include <linux/errno.h>
+#include <linux/mutex.h>
+
+#include "vfio_type1.h"
+#include "fake_watch.h"
+
+#define WATCHED_MAX	128
+
+const bool vfio_watch_supported = true;
+
+static DEFINE_MUTEX(watched_lock);
+static struct vfio_region *watched[WATCHED_MAX];
+static unsigned long changes;
+static unsigned int looks;
+static bool fail, collide;
+
+int vfio_watch_start(struct vfio_region *region)
+{
+	unsigned int i;
+	int ret = -ENOMEM;
+
+	if (xchg(&fail, false))
+		return ret;
+	mutex_lock(&watched_lock);
+	for (i = 0; i < WATCHED_MAX && ret; i++) {
+		if (!watched[i]) {
+			watched[i] = region;
+			ret = 0;
+		}
+	}
+	mutex_unlock(&watched_lock);
+	return ret;
+}
+
+void vfio_watch_stop(struct vfio_region *region)
+{
+	unsigned int i, found = 0;
+
+	mutex_lock(&watched_lock);
+	for (i = 0; i < WATCHED_MAX; i++) {
+		if (watched[i] == region) {
+			watched[i] = NULL;
+			found++;
+		}
+	}
+	mutex_unlock(&watched_lock);
+	WARN_ON(found != 1);
+}
+
+unsigned long vfio_watch_read(struct vfio_region *region)
+{
+	looks++;
+	return READ_ONCE(changes);
+}
+
+bool vfio_watch_changed(struct vfio_region *region, unsigned long seq)
+{
+	return xchg(&collide, false) || READ_ONCE(changes) != seq;
+}
+
+void fake_watch_fail(void)
+{
+	fail = true;
+}
+
+void fake_watch_collide(void)
+{
+	collide = true;
+}
+
+void fake_watch_change(unsigned long vaddr, unsigned long last)
+{
+	unsigned int i;
+
+	mutex_lock(&watched_lock);
+	for (i = 0; i < WATCHED_MAX; i++) {
+		if (!watched[i])
+			continue;
+		spin_lock(&watched[i]->lock);
+		changes++;
+		vfio_region_mark(watched[i], vaddr, last);
+		spin_unlock(&watched[i]->lock);
+	}
+	mutex_unlock(&watched_lock);
+}
+
+void fake_watch_release(void)
+{
+	unsigned int i;
+
+	mutex_lock(&watched_lock);
+	for (i = 0; i < WATCHED_MAX; i++)
+		if (watched[i])
+			vfio_registry_orphan(watched[i]->registry);
+	mutex_unlock(&watched_lock);
+}
+
+unsigned int fake_watch_count(void)
+{
+	unsigned int i, nr = 0;
+
+	for (i = 0; i < WATCHED_MAX; i++)
+		nr += !!watched[i];
+	return nr;
+}
+
+unsigned int fake_watch_looks(void)
+{
+	unsigned int nr = looks;
+
+	looks = 0;
+	return nr;
+}

@@ -1,0 +1,1350 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Registered memory: regions, and what MAP, UNMAP, attach, in-kernel users and the end
+ * of containers and processes do with them.
+ *
+ * The memory is a block of physically contiguous pages, mapped to user space in
+ * some order. Cases run on behalf of one process, with two containers; changes of its
+ * memory are told by the fake watch.
+ */
+
+#include <kunit/test.h>
+#include <linux/cred.h>
+#include <linux/mman.h>
+#include <linux/prandom.h>
+#include <linux/sched/signal.h>
+#include <linux/uaccess.h>
+#include <linux/vfio.h>
+
+#include "vfio_type1.h"
+#include "fake_iommu.h"
+#include "fake_watch.h"
+#include "fault.h"
+#include "user_mem.h"
+
+#define RW		(IOMMU_READ | IOMMU_WRITE)
+/* References to a block page: ours, and that of the user mapping. */
+#define REFS_UNPINNED	2
+#define ENTRIES		16
+#define CONTAINERS	2U
+#define NPAGES		USER_BLOCK_PAGES
+/* Above all RAM: frames without a struct page, as of a BAR. */
+#define MMIO_PFN	((64ULL << 30) >> PAGE_SHIFT)
+
+static const struct fake_traits vtd = {
+	.name = "VT-d", .pgsize_bitmap = SZ_4K | SZ_2M | SZ_1G,
+};
+
+static const struct fake_traits amdvi = {
+	.name = "AMD-Vi", .pgsize_bitmap = ~0xfffUL,
+};
+
+/**
+ * struct fixture - what each case starts with
+ * @container: v2; number n has group n, unless closed or detached
+ * @emulated: a group without an IOMMU
+ * @device: its in-kernel user
+ * @block: USER_BLOCK_PAGES contiguous pages
+ * @pages: pages of @block in the order of the user mapping
+ * @vaddr: where
+ * @mapped: there is a user mapping
+ * @locked_vm: before anything was charged
+ */
+struct fixture {
+	struct vfio_type1_container *container[CONTAINERS];
+	struct iommu_group *emulated;
+	struct vfio_device device;
+	struct page *block;
+	struct page *pages[NPAGES];
+	unsigned long vaddr;
+	bool mapped;
+	unsigned long locked_vm;
+};
+
+static void device_dma_unmap(struct vfio_device *device, u64 iova, u64 length)
+{
+	struct fixture *fx = container_of(device, struct fixture, device);
+
+	/* Cases pin the first page of what they map, once. */
+	vfio_external_unpin(fx->container[0], iova, 1);
+}
+
+static const struct vfio_device_ops device_ops = {
+	.dma_unmap = device_dma_unmap,
+};
+
+static struct vfio_type1_container *open_container(struct kunit *test)
+{
+	struct vfio_type1_container *container = vfio_container_create(true, false);
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR(container));
+	return container;
+}
+
+static void attach(struct kunit *test, unsigned int c, unsigned int group,
+		   const struct fake_traits *traits)
+{
+	struct fixture *fx = test->priv;
+
+	fake_iommu.devices[group].traits = traits;
+	KUNIT_ASSERT_EQ(test, 0, vfio_container_attach(fx->container[c],
+						       fake_iommu.devices[group].group));
+}
+
+static void detach(struct kunit *test, unsigned int c, unsigned int group)
+{
+	struct fixture *fx = test->priv;
+
+	vfio_container_detach(fx->container[c], fake_iommu.devices[group].group);
+}
+
+static void close_container(struct kunit *test, unsigned int c)
+{
+	struct fixture *fx = test->priv;
+
+	vfio_container_destroy(fx->container[c]);
+	fx->container[c] = NULL;
+}
+
+/* The page table that a group's device uses. */
+static struct mock_iommu *mock(unsigned int group)
+{
+	return fake_mock(fake_iommu.devices[group].domain);
+}
+
+static int registry_case_init(struct kunit *test)
+{
+	struct fixture *fx = kunit_kzalloc(test, sizeof(*fx), GFP_KERNEL);
+	unsigned int c;
+
+	KUNIT_ASSERT_NOT_NULL(test, fx);
+	user_mem_attach(test);
+	fake_iommu_reset();
+	vfio_type1_params.allow_unsafe_interrupts = true;
+	vfio_type1_params.dma_entry_limit = ENTRIES;
+	vfio_type1_params.unmap_walk = VFIO_UNMAP_RUNS;
+	vfio_type1_params.disable_hugepages = false;
+	test->priv = fx;
+	fx->block = user_block_alloc(test);
+	fx->emulated = iommu_group_alloc();
+	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->emulated));
+	fx->device.ops = &device_ops;
+	fx->locked_vm = user_locked_vm();
+	for (c = 0; c < CONTAINERS; c++) {
+		fx->container[c] = open_container(test);
+		attach(test, c, c, &vtd);
+	}
+	return 0;
+}
+
+static void drop_memory(struct fixture *fx)
+{
+	if (fx->mapped)
+		user_unmap(fx->vaddr, NPAGES);
+	fx->mapped = false;
+}
+
+static void registry_case_exit(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int c;
+
+	if (!fx)
+		return;
+	for (c = 0; c < CONTAINERS; c++)
+		if (fx->container[c])
+			close_container(test, c);
+	KUNIT_EXPECT_EQ(test, fake_watch_count(), 0U);
+	KUNIT_EXPECT_EQ(test, fake_iommu.nr_domains, 0U);
+	KUNIT_EXPECT_STREQ(test, fake_iommu.violation, "");
+	KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm);
+	vfio_type1_params.allow_unsafe_interrupts = false;
+	drop_memory(fx);
+	iommu_group_put(fx->emulated);
+	user_block_free(fx->block);
+	user_mem_detach();
+}
+
+/* ---- layouts ---- */
+
+/* A layout cuts the block into chunks and lines these up in reverse. */
+enum layout { SEQUENTIAL, SINGLES, EIGHTS, RANDOM, NR_LAYOUTS };
+
+static unsigned int chunk_len(enum layout layout, struct rnd_state *rnd)
+{
+	switch (layout) {
+	case SEQUENTIAL:
+		return NPAGES;
+	case SINGLES:
+		return 1;
+	case EIGHTS:
+		return 8;
+	default:
+		return 1 + prandom_u32_state(rnd) % 600;
+	}
+}
+
+static void make_memory(struct kunit *test, enum layout layout)
+{
+	unsigned int start, len, i, at = NPAGES;
+	struct fixture *fx = test->priv;
+	struct rnd_state rnd;
+
+	prandom_seed_state(&rnd, 9);
+	for (start = 0; start < NPAGES; start += len) {
+		len = min(chunk_len(layout, &rnd), NPAGES - start);
+		at -= len;
+		for (i = 0; i < len; i++)
+			fx->pages[at + i] = fx->block + start + i;
+	}
+	fx->vaddr = user_map_pages(test, fx->pages, NPAGES, PROT_READ | PROT_WRITE);
+	fx->mapped = true;
+}
+
+/* ---- requests, by pages of the memory ---- */
+
+static unsigned long vaddr_of(struct kunit *test, unsigned int page)
+{
+	struct fixture *fx = test->priv;
+
+	return fx->vaddr + page * PAGE_SIZE;
+}
+
+static int reg(struct kunit *test, unsigned int c, unsigned int page, unsigned int npages,
+	       bool read_only)
+{
+	struct fixture *fx = test->priv;
+
+	return vfio_registry_register(fx->container[c], vaddr_of(test, page),
+				      (u64)npages * PAGE_SIZE, read_only);
+}
+
+static int unreg(struct kunit *test, unsigned int c, unsigned int page, unsigned int npages)
+{
+	struct fixture *fx = test->priv;
+
+	return vfio_registry_unregister(fx->container[c], vaddr_of(test, page),
+					(u64)npages * PAGE_SIZE);
+}
+
+static int map_prot(struct kunit *test, unsigned int c, u64 iova, unsigned int page,
+		    unsigned int npages, int prot)
+{
+	struct fixture *fx = test->priv;
+
+	return vfio_map_dma(fx->container[c], iova, vaddr_of(test, page), (u64)npages * PAGE_SIZE,
+			    prot, false);
+}
+
+static int map(struct kunit *test, unsigned int c, u64 iova, unsigned int page,
+	       unsigned int npages)
+{
+	return map_prot(test, c, iova, page, npages, RW);
+}
+
+static void must_unmap(struct kunit *test, unsigned int c, u64 iova, unsigned int npages)
+{
+	u64 size = (u64)npages * PAGE_SIZE, unmapped = 0;
+	struct fixture *fx = test->priv;
+
+	KUNIT_ASSERT_EQ(test, 0, vfio_unmap_dma(fx->container[c], iova, size, false, NULL,
+						&unmapped));
+	KUNIT_ASSERT_EQ(test, unmapped, size);
+}
+
+/* ---- what is expected ---- */
+
+/* The pages from @first on have @pins pins each. */
+static void expect_pins(struct kunit *test, unsigned int first, unsigned int npages,
+			unsigned int pins)
+{
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	for (i = first; i < first + npages; i++)
+		KUNIT_ASSERT_EQ_MSG(test, (page_ref_count(fx->pages[i]) - REFS_UNPINNED) /
+				    GUP_PIN_COUNTING_BIAS, (int)pins, "page %u", i);
+}
+
+static void expect_charge(struct kunit *test, unsigned int npages)
+{
+	struct fixture *fx = test->priv;
+
+	KUNIT_ASSERT_EQ(test, user_locked_vm(), fx->locked_vm + npages);
+}
+
+/* Nothing is registered or mapped: no pin, no charge, no watch. */
+static void expect_nothing(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int c;
+
+	expect_pins(test, 0, NPAGES, 0);
+	expect_charge(test, 0);
+	KUNIT_ASSERT_EQ(test, fake_watch_count(), 0U);
+	for (c = 0; c < CONTAINERS; c++) {
+		if (!fx->container[c])
+			continue;
+		KUNIT_ASSERT_TRUE(test, RB_EMPTY_ROOT(&fx->container[c]->tree.root));
+		KUNIT_ASSERT_EQ(test, fx->container[c]->tree.avail, (unsigned int)ENTRIES);
+		mock_iommu_expect_empty(test, mock(c));
+	}
+}
+
+static void expect_mapped(struct kunit *test, unsigned int group, u64 iova, unsigned int page,
+			  unsigned int npages, int prot)
+{
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < npages; i++) {
+		KUNIT_ASSERT_EQ_MSG(test, iommu_iova_to_phys(&mock(group)->domain,
+							     iova + i * PAGE_SIZE),
+				    page_to_phys(fx->pages[page + i]), "page %u of %u", i, npages);
+		KUNIT_ASSERT_EQ(test, mock_iommu_prot(mock(group), iova + i * PAGE_SIZE),
+				prot | IOMMU_CACHE);
+	}
+	KUNIT_ASSERT_STREQ(test, mock(group)->violation, "");
+}
+
+static struct vfio_dma *mapping(struct kunit *test, unsigned int c, u64 iova)
+{
+	struct fixture *fx = test->priv;
+	struct vfio_dma *dma;
+
+	spin_lock(&fx->container[c]->tree.lock);
+	dma = vfio_dma_tree_first(&fx->container[c]->tree, iova, iova);
+	spin_unlock(&fx->container[c]->tree.lock);
+	KUNIT_ASSERT_NOT_NULL(test, dma);
+	return dma;
+}
+
+static struct vfio_region *only_region(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct rb_node *node = rb_first(&fx->container[0]->registry->regions);
+
+	KUNIT_ASSERT_NOT_NULL(test, node);
+	KUNIT_ASSERT_NULL(test, rb_next(node));
+	return rb_entry(node, struct vfio_region, node);
+}
+
+/* ---- regions ---- */
+
+/* The run from @page on is right, and ends where the next page does not follow. */
+static void expect_run(struct kunit *test, unsigned int first, unsigned int npages,
+		       unsigned int page)
+{
+	struct vfio_run run = vfio_region_run(only_region(test), page, NPAGES);
+	unsigned int len = vfio_run_npages(run), i;
+	struct fixture *fx = test->priv;
+	struct page **pages = &fx->pages[first + page];
+
+	KUNIT_ASSERT_GE(test, len, 1U);
+	KUNIT_ASSERT_LE(test, page + len, npages);
+	for (i = 0; i < len; i++)
+		KUNIT_ASSERT_EQ(test, vfio_run_pfn(run) + i, page_to_pfn(pages[i]));
+	if (page + len < npages)
+		KUNIT_ASSERT_NE(test, vfio_run_pfn(run) + len, page_to_pfn(pages[len]));
+}
+
+/* Whatever the layout, and wherever the region starts, each page is found from each. */
+static void every_page_of_every_layout_is_found(struct kunit *test)
+{
+	static const unsigned int firsts[] = { 0, 1, 7, 300, 511, 512, 513, NPAGES - 1 };
+	static const unsigned int sizes[] = { 1, 2, 9, 511, 512, 513, NPAGES };
+	struct fixture *fx = test->priv;
+	unsigned int layout, f, s, page, npages;
+
+	for (layout = 0; layout < NR_LAYOUTS; layout++) {
+		make_memory(test, layout);
+		for (f = 0; f < ARRAY_SIZE(firsts); f++) {
+			for (s = 0; s < ARRAY_SIZE(sizes); s++) {
+				npages = min(sizes[s], NPAGES - firsts[f]);
+				KUNIT_ASSERT_EQ(test, 0, reg(test, 0, firsts[f], npages, false));
+				for (page = 0; page < npages; page++)
+					expect_run(test, firsts[f], npages, page);
+				expect_pins(test, firsts[f], npages, 1);
+				expect_charge(test, npages);
+				KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, firsts[f], npages));
+				expect_nothing(test);
+			}
+		}
+		drop_memory(fx);
+	}
+}
+
+/* No more than a word per slot where frames follow each other, and one per page else. */
+static void contiguous_memory_needs_a_word_per_slot(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int layout, slot, slots, tables;
+
+	for (layout = 0; layout < NR_LAYOUTS; layout++) {
+		make_memory(test, layout);
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, NPAGES, false));
+		slots = DIV_ROUND_UP(((fx->vaddr >> PAGE_SHIFT) % VFIO_SLOT_PAGES) + NPAGES,
+				     VFIO_SLOT_PAGES);
+		for (slot = 0, tables = 0; slot < slots; slot++)
+			tables += only_region(test)->slots[slot] & 1;
+		if (layout == SEQUENTIAL)
+			KUNIT_EXPECT_EQ(test, tables, 0U);
+		else if (layout != RANDOM)
+			KUNIT_EXPECT_EQ(test, tables, slots);
+		KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, NPAGES));
+		drop_memory(fx);
+	}
+}
+
+static void same_region_again_takes_a_reference(struct kunit *test)
+{
+	make_memory(test, EIGHTS);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 3, 40, false));
+	/* By way of any container of the process. */
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 1, 3, 40, false));
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 3, 40, false));
+	expect_pins(test, 3, 40, 1);
+	expect_charge(test, 40);
+	KUNIT_EXPECT_EQ(test, fake_watch_count(), 1U);
+	KUNIT_EXPECT_EQ(test, 0, unreg(test, 1, 3, 40));
+	KUNIT_EXPECT_EQ(test, 0, unreg(test, 1, 3, 40));
+	expect_pins(test, 3, 40, 1);
+	expect_charge(test, 40);
+	KUNIT_EXPECT_EQ(test, 0, unreg(test, 1, 3, 40));
+	expect_nothing(test);
+	KUNIT_EXPECT_EQ(test, -ENOENT, unreg(test, 1, 3, 40));
+}
+
+/* All pairs of small regions. */
+static void regions_do_not_overlap(struct kunit *test)
+{
+	unsigned int a, na, b, nb;
+
+	make_memory(test, SINGLES);
+	for (a = 0; a < 5; a++) {
+		for (na = 1; a + na <= 5; na++) {
+			KUNIT_ASSERT_EQ(test, 0, reg(test, 0, a, na, false));
+			for (b = 0; b < 5; b++) {
+				for (nb = 1; b + nb <= 5; nb++) {
+					bool same = a == b && na == nb;
+					bool apart = b >= a + na || a >= b + nb;
+
+					KUNIT_ASSERT_EQ_MSG(test, same || apart ? 0 : -EINVAL,
+							    reg(test, 1, b, nb, false),
+							    "%u+%u %u+%u", a, na, b, nb);
+					KUNIT_ASSERT_EQ(test, same || apart ? 0 : -ENOENT,
+							unreg(test, 1, b, nb));
+				}
+			}
+			/* The same range, but for other access. */
+			KUNIT_ASSERT_EQ(test, -EINVAL, reg(test, 0, a, na, true));
+			KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, a, na));
+		}
+	}
+	expect_nothing(test);
+}
+
+static void wrong_values_are_refused(struct kunit *test)
+{
+	static const struct { u64 vaddr, size; int error; } wrong[] = {
+		{ PAGE_SIZE, 0, -EINVAL },
+		{ PAGE_SIZE + 1, PAGE_SIZE, -EINVAL },
+		{ PAGE_SIZE, PAGE_SIZE + 1, -EINVAL },
+		{ 0, 0, -EINVAL },
+		{ U64_MAX - PAGE_SIZE + 1, 2 * PAGE_SIZE, -EOVERFLOW },
+		{ 2 * PAGE_SIZE, U64_MAX - PAGE_SIZE + 1, -EOVERFLOW },
+		/* Not user memory. */
+		{ PAGE_SIZE, U64_MAX - 2 * PAGE_SIZE + 1, -EFAULT },
+		{ U64_MAX - PAGE_SIZE + 1, PAGE_SIZE, -EFAULT },
+	};
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(wrong); i++) {
+		KUNIT_EXPECT_EQ_MSG(test, wrong[i].error,
+				    vfio_registry_register(fx->container[0], wrong[i].vaddr,
+							   wrong[i].size, false), "%u", i);
+		KUNIT_EXPECT_EQ_MSG(test, -ENOENT,
+				    vfio_registry_unregister(fx->container[0], wrong[i].vaddr,
+							     wrong[i].size), "%u", i);
+	}
+	make_memory(test, SEQUENTIAL);
+	expect_nothing(test);
+}
+
+/* Memory that is missing anywhere. */
+static void hole_leaves_nothing(struct kunit *test)
+{
+	static const unsigned int hole_at[] = { 0, 1, 511, 512, 600, NPAGES - 1 };
+	struct fixture *fx = test->priv;
+	unsigned int i, layout;
+
+	for (layout = 0; layout < NR_LAYOUTS; layout++) {
+		for (i = 0; i < ARRAY_SIZE(hole_at); i++) {
+			make_memory(test, layout);
+			user_unmap(vaddr_of(test, hole_at[i]), 1);
+			get_page(fx->pages[hole_at[i]]);
+			KUNIT_EXPECT_EQ(test, -EFAULT, reg(test, 0, 0, NPAGES, false));
+			expect_nothing(test);
+			put_page(fx->pages[hole_at[i]]);
+			drop_memory(fx);
+		}
+	}
+}
+
+/* Whichever allocation fails, nothing is left. */
+static void failed_allocation_leaves_nothing(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int layout, nth, failed;
+
+	for (layout = 0; layout < NR_LAYOUTS; layout++) {
+		bool came = true;
+
+		make_memory(test, layout);
+		for (nth = 1, failed = 0; came; nth++) {
+			int ret;
+
+			fault_nth(nth);
+			ret = reg(test, 0, 5, NPAGES - 5, false);
+			came = fault_end();
+			if (ret) {
+				KUNIT_ASSERT_EQ(test, ret, -ENOMEM);
+				KUNIT_ASSERT_TRUE(test, came);
+				failed++;
+			} else {
+				KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 5, NPAGES - 5));
+			}
+			expect_nothing(test);
+		}
+		/* The region, and tables. */
+		KUNIT_EXPECT_GE(test, failed, layout == SEQUENTIAL ? 1U : 2U);
+		fake_watch_fail();
+		KUNIT_EXPECT_EQ(test, -ENOMEM, reg(test, 0, 0, 4, false));
+		expect_nothing(test);
+		drop_memory(fx);
+	}
+}
+
+/* Registering and unregistering take no page for another. */
+static void memlock_limit_is_exact(struct kunit *test)
+{
+	struct rlimit *limit = &current->signal->rlim[RLIMIT_MEMLOCK], old_limit = *limit;
+	struct cred *unprivileged = prepare_creds();
+	struct fixture *fx = test->priv;
+	const struct cred *old;
+	int ret[3], again, i;
+
+	KUNIT_ASSERT_NOT_NULL(test, unprivileged);
+	cap_lower(unprivileged->cap_effective, CAP_IPC_LOCK);
+	make_memory(test, EIGHTS);
+	/* The last 40 pages are MMIO, which is free. */
+	user_map_pfns(test, vaddr_of(test, 60), MMIO_PFN, 40);
+
+	old = override_creds(unprivileged);
+	for (i = 0; i < 3; i++) {
+		limit->rlim_cur = (fx->locked_vm + 59 + i) << PAGE_SHIFT;
+		ret[i] = reg(test, 0, 0, 100, false);
+		again = ret[i] ?: reg(test, 0, 0, 100, false);
+		if (!again)
+			unreg(test, 0, 0, 100);
+		/* Mapping it needs nothing. */
+		if (!ret[i])
+			ret[i] = map(test, 0, 0, 0, 100) ?: map(test, 1, 0, 0, 100);
+		if (!ret[i]) {
+			must_unmap(test, 0, 0, 100);
+			must_unmap(test, 1, 0, 100);
+			ret[i] = unreg(test, 0, 0, 100);
+		}
+	}
+	*limit = old_limit;
+	revert_creds(old);
+	put_cred(unprivileged);
+	KUNIT_EXPECT_EQ(test, ret[0], -ENOMEM);
+	KUNIT_EXPECT_EQ(test, ret[1], 0);
+	KUNIT_EXPECT_EQ(test, ret[2], 0);
+	expect_charge(test, 0);
+	KUNIT_EXPECT_EQ(test, fake_watch_count(), 0U);
+	user_unmap(vaddr_of(test, 60), 40);
+}
+
+/* ---- mapping ---- */
+
+/* From the region's frames, whatever they are; without a pin or a charge. */
+static void mapping_takes_the_regions_frames(struct kunit *test)
+{
+	static const struct { unsigned int page, npages; u64 iova; } part[] = {
+		{ 10, 1, 0 }, { 10, 2, PAGE_SIZE }, { 11, 16, SZ_2M - PAGE_SIZE },
+		{ 500, 33, SZ_1G - 8 * PAGE_SIZE }, { 10, NPAGES - 10, SZ_2M },
+		{ 512, 512, SZ_4G }, { NPAGES - 1, 1, 0 },
+	};
+	struct fixture *fx = test->priv;
+	unsigned int layout, i, huge;
+
+	for (layout = 0; layout < NR_LAYOUTS; layout++) {
+		make_memory(test, layout);
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 10, NPAGES - 10, false));
+		for (i = 0; i < ARRAY_SIZE(part); i++) {
+			for (huge = 0; huge < 2; huge++) {
+				vfio_type1_params.disable_hugepages = !huge;
+				KUNIT_ASSERT_EQ(test, 0, map(test, 1, part[i].iova, part[i].page,
+							     part[i].npages));
+				vfio_type1_params.disable_hugepages = false;
+				expect_mapped(test, 1, part[i].iova, part[i].page, part[i].npages,
+					      RW);
+				expect_pins(test, 0, 10, 0);
+				expect_pins(test, 10, NPAGES - 10, 1);
+				expect_charge(test, NPAGES - 10);
+				must_unmap(test, 1, part[i].iova, part[i].npages);
+				mock_iommu_expect_empty(test, mock(1));
+				expect_pins(test, 10, NPAGES - 10, 1);
+				expect_charge(test, NPAGES - 10);
+			}
+		}
+		KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 10, NPAGES - 10));
+		expect_nothing(test);
+		drop_memory(fx);
+	}
+}
+
+/* As many containers as there are: one pin, one charge. */
+static void containers_share_pins_and_charge(struct kunit *test)
+{
+	make_memory(test, RANDOM);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, NPAGES, false));
+	KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 0, NPAGES));
+	KUNIT_ASSERT_EQ(test, 0, map(test, 0, SZ_1G, 0, NPAGES));
+	KUNIT_ASSERT_EQ(test, 0, map(test, 1, 0, 0, NPAGES));
+	expect_pins(test, 0, NPAGES, 1);
+	expect_charge(test, NPAGES);
+	expect_mapped(test, 0, SZ_1G, 0, NPAGES, RW);
+	expect_mapped(test, 1, 0, 0, NPAGES, RW);
+	must_unmap(test, 0, SZ_1G, NPAGES);
+	must_unmap(test, 0, 0, NPAGES);
+	must_unmap(test, 1, 0, NPAGES);
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 1, 0, NPAGES));
+	expect_nothing(test);
+}
+
+/* What lies partly outside of a region, or in two, is pinned as ever. */
+static void memory_partly_inside_is_pinned(struct kunit *test)
+{
+	static const struct { unsigned int page, npages; } part[] = {
+		{ 9, 1 }, { 9, 2 }, { 19, 2 }, { 9, 12 }, { 20, 1 }, { 15, 10 }, { 29, 5 },
+	};
+	unsigned int i;
+
+	make_memory(test, EIGHTS);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 10, 10, false));
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 20, 10, true));
+	for (i = 0; i < ARRAY_SIZE(part); i++) {
+		KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, part[i].page, part[i].npages));
+		KUNIT_EXPECT_NULL(test, mapping(test, 0, 0)->region);
+		expect_charge(test, 20 + part[i].npages);
+		expect_mapped(test, 0, 0, part[i].page, part[i].npages, RW);
+		must_unmap(test, 0, 0, part[i].npages);
+		expect_charge(test, 20);
+	}
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 10, 10));
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 20, 10));
+	expect_nothing(test);
+}
+
+static void read_only_regions_are_not_written(struct kunit *test)
+{
+	make_memory(test, EIGHTS);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, true));
+	KUNIT_ASSERT_EQ(test, 0, map_prot(test, 0, 0, 0, 20, IOMMU_READ));
+	KUNIT_EXPECT_NOT_NULL(test, mapping(test, 0, 0)->region);
+	expect_mapped(test, 0, 0, 0, 20, IOMMU_READ);
+	expect_charge(test, 20);
+	KUNIT_ASSERT_EQ(test, 0, map_prot(test, 0, SZ_1G, 0, 20, IOMMU_WRITE));
+	KUNIT_EXPECT_NULL(test, mapping(test, 0, SZ_1G)->region);
+	expect_charge(test, 40);
+	must_unmap(test, 0, 0, 20);
+	must_unmap(test, 0, SZ_1G, 20);
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, 20));
+	expect_nothing(test);
+	/* Memory that the process may only read can be registered so, and not otherwise. */
+	drop_memory(test->priv);
+	((struct fixture *)test->priv)->vaddr =
+		user_map_pages(test, ((struct fixture *)test->priv)->pages, NPAGES, PROT_READ);
+	((struct fixture *)test->priv)->mapped = true;
+	KUNIT_EXPECT_EQ(test, -EFAULT, reg(test, 0, 0, 20, false));
+	KUNIT_EXPECT_EQ(test, 0, reg(test, 0, 0, 20, true));
+	KUNIT_EXPECT_EQ(test, 0, unreg(test, 0, 0, 20));
+	expect_nothing(test);
+}
+
+/* RAM and MMIO side by side: each as it is, in one region. */
+static void mmio_can_be_registered(struct kunit *test)
+{
+	unsigned int i;
+
+	make_memory(test, SEQUENTIAL);
+	user_map_pfns(test, vaddr_of(test, 20), MMIO_PFN, 24);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 64, false));
+	expect_charge(test, 40);
+	KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 0, 64));
+	expect_mapped(test, 0, 0, 0, 20, RW);
+	expect_mapped(test, 0, 44 * PAGE_SIZE, 44, 20, RW);
+	for (i = 0; i < 24; i++)
+		KUNIT_ASSERT_EQ(test, iommu_iova_to_phys(&mock(0)->domain, (20 + i) * PAGE_SIZE),
+				PFN_PHYS(MMIO_PFN + i));
+	must_unmap(test, 0, 0, 64);
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, 64));
+	expect_charge(test, 0);
+	mock_iommu_expect_empty(test, mock(0));
+	user_unmap(vaddr_of(test, 20), 24);
+}
+
+/* Nothing is left of a mapping, in whichever call the IOMMU fails. */
+static void failed_map_call_leaves_the_region(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int layout, nth, calls;
+
+	for (layout = 0; layout < NR_LAYOUTS; layout++) {
+		make_memory(test, layout);
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 200, false));
+		calls = mock(0)->nr_map;
+		KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 0, 200));
+		calls = mock(0)->nr_map - calls;
+		must_unmap(test, 0, 0, 200);
+		for (nth = 1; nth <= calls; nth++) {
+			mock(0)->fail_map = nth;
+			KUNIT_ASSERT_EQ(test, -ENOMEM, map(test, 0, 0, 0, 200));
+			KUNIT_ASSERT_EQ(test, mock(0)->fail_map, 0U);
+			mock_iommu_expect_empty(test, mock(0));
+			KUNIT_ASSERT_EQ(test, refcount_read(&only_region(test)->users), 1U);
+		}
+		KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, 200));
+		expect_nothing(test);
+		drop_memory(fx);
+	}
+}
+
+/* Whichever allocation of MAP fails, the use of the region goes with the mapping. */
+static void failed_map_allocation_leaves_the_region(struct kunit *test)
+{
+	bool came = true;
+	unsigned int nth;
+
+	make_memory(test, SINGLES);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 200, false));
+	for (nth = 1; came; nth++) {
+		int ret;
+
+		fault_nth(nth);
+		ret = map(test, 0, 0, 0, 200);
+		came = fault_end();
+		if (!ret)
+			must_unmap(test, 0, 0, 200);
+		else
+			KUNIT_ASSERT_EQ(test, ret, -ENOMEM);
+		mock_iommu_expect_empty(test, mock(0));
+		KUNIT_ASSERT_EQ(test, refcount_read(&only_region(test)->users), 1U);
+	}
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, 200));
+	expect_nothing(test);
+}
+
+/* What an IOMMU does not give back stays pinned, with all that was registered with it. */
+static void what_an_iommu_keeps_stays_pinned(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	make_memory(test, EIGHTS);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 64, false));
+	KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 0, 64));
+	mock(0)->stuck = 8 * PAGE_SIZE;
+	must_unmap(test, 0, 0, 64);
+	mock(0)->stuck = MOCK_NOT_STUCK;
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, 64));
+	expect_pins(test, 0, 64, 1);
+	expect_charge(test, 0);
+	for (i = 0; i < 64; i++) {
+		unpin_user_page(fx->pages[i]);
+		if (mock_iommu_prot(mock(0), i * PAGE_SIZE) >= 0)
+			mock_iommu_lose(mock(0), i * PAGE_SIZE);
+	}
+	expect_nothing(test);
+}
+
+static void strict_containers_map_registered_memory_only(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	fx->container[1]->strict = true;
+	make_memory(test, EIGHTS);
+	KUNIT_EXPECT_EQ(test, -EPERM, map(test, 1, 0, 0, 1));
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 10, 10, false));
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 20, 10, true));
+	KUNIT_EXPECT_EQ(test, -EPERM, map(test, 1, 0, 0, 1));
+	KUNIT_EXPECT_EQ(test, -EPERM, map(test, 1, 0, 9, 2));
+	KUNIT_EXPECT_EQ(test, -EPERM, map(test, 1, 0, 19, 2));
+	KUNIT_EXPECT_EQ(test, -EPERM, map(test, 1, 0, 20, 1));
+	KUNIT_EXPECT_EQ(test, 0, map_prot(test, 1, 0, 20, 1, IOMMU_READ));
+	KUNIT_EXPECT_EQ(test, 0, map(test, 1, SZ_1G, 10, 10));
+	expect_charge(test, 20);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&fx->container[1]->refused[VFIO_REFUSE_REGISTRY]),
+			5L);
+	must_unmap(test, 1, 0, 1);
+	must_unmap(test, 1, SZ_1G, 10);
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 10, 10));
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 20, 10));
+	expect_nothing(test);
+}
+
+/* ---- the end ---- */
+
+static void unregister_waits_for_no_mapping(struct kunit *test)
+{
+	make_memory(test, EIGHTS);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+	KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 3, 1));
+	KUNIT_ASSERT_EQ(test, 0, map(test, 1, SZ_1G, 0, 20));
+	KUNIT_EXPECT_EQ(test, -EBUSY, unreg(test, 0, 0, 20));
+	must_unmap(test, 0, 0, 1);
+	/* Also if the mapping is another container's. */
+	KUNIT_EXPECT_EQ(test, -EBUSY, unreg(test, 0, 0, 20));
+	/* What was registered twice can be unregistered once. */
+	KUNIT_EXPECT_EQ(test, 0, reg(test, 0, 0, 20, false));
+	KUNIT_EXPECT_EQ(test, 0, unreg(test, 0, 0, 20));
+	KUNIT_EXPECT_EQ(test, -EBUSY, unreg(test, 0, 0, 20));
+	expect_pins(test, 0, 20, 1);
+	must_unmap(test, 1, SZ_1G, 20);
+	KUNIT_EXPECT_EQ(test, 0, unreg(test, 0, 0, 20));
+	expect_nothing(test);
+}
+
+/* Whoever registered: memory stays with the process until its last container goes. */
+static void last_container_takes_everything(struct kunit *test)
+{
+	unsigned int first;
+
+	make_memory(test, EIGHTS);
+	for (first = 0; first < CONTAINERS; first++) {
+		struct fixture *fx = test->priv;
+		unsigned int c;
+
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 1, 100, 20, true));
+		KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 3, 1));
+		KUNIT_ASSERT_EQ(test, 0, map(test, 1, SZ_1G, 0, 20));
+		close_container(test, first);
+		expect_pins(test, 0, 20, 1);
+		expect_pins(test, 100, 20, 1);
+		expect_charge(test, 40);
+		KUNIT_EXPECT_EQ(test, -EBUSY, unreg(test, !first, 0, 20) ?:
+				unreg(test, !first, 0, 20));
+		close_container(test, !first);
+		expect_nothing(test);
+		for (c = 0; c < CONTAINERS; c++) {
+			fx->container[c] = open_container(test);
+			attach(test, c, c, &vtd);
+		}
+	}
+}
+
+/* What is mapped outlives the process that registered it, and no more. */
+static void end_of_the_process_takes_what_is_not_mapped(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	make_memory(test, EIGHTS);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 20, 20, false));
+	KUNIT_ASSERT_EQ(test, 0, map(test, 1, SZ_1G, 5, 10));
+	fake_watch_release();
+	flush_work(&fx->container[0]->registry->orphaned);
+	KUNIT_EXPECT_EQ(test, fake_watch_count(), 0U);
+	expect_pins(test, 20, 20, 0);
+	expect_pins(test, 0, 20, 1);
+	expect_mapped(test, 1, SZ_1G, 5, 10, RW);
+	KUNIT_EXPECT_EQ(test, -ENOENT, unreg(test, 0, 0, 20));
+	must_unmap(test, 1, SZ_1G, 10);
+	expect_nothing(test);
+}
+
+/* ---- changes of the process's memory ---- */
+
+/* Other memory than was registered is not mapped; the same is, and so is the rest. */
+static void changed_memory_is_refused(struct kunit *test)
+{
+	static const unsigned int at[] = { 0, 1, 300, 511, 512, NPAGES - 2 };
+	struct fixture *fx = test->priv;
+	unsigned int layout, i, other = NPAGES - 1;
+
+	for (layout = 0; layout < NR_LAYOUTS; layout++) {
+		for (i = 0; i < ARRAY_SIZE(at); i++) {
+			unsigned long vaddr;
+
+			make_memory(test, layout);
+			vaddr = vaddr_of(test, at[i]);
+			KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, other, false));
+			KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 0, other));
+			fake_watch_change(vaddr, vaddr + PAGE_SIZE - 1);
+			/* The region has a reference to the page that goes. */
+			get_page(fx->pages[at[i]]);
+			user_remap_page(test, vaddr, fx->pages[other]);
+			KUNIT_EXPECT_EQ(test, -ESTALE, map(test, 1, 0, at[i], 1));
+			KUNIT_EXPECT_EQ(test, -ESTALE, map(test, 1, 0, 0, other));
+			if (at[i])
+				KUNIT_EXPECT_EQ(test, 0, map(test, 1, 0, 0, at[i]));
+			if (at[i] + 1 < other)
+				KUNIT_EXPECT_EQ(test, 0, map(test, 1, SZ_1G, at[i] + 1,
+							     other - at[i] - 1));
+			/* What is mapped stays what it was. */
+			expect_mapped(test, 0, 0, 0, other, RW);
+			expect_charge(test, other);
+			must_unmap(test, 0, 0, other);
+			if (at[i])
+				must_unmap(test, 1, 0, at[i]);
+			if (at[i] + 1 < other)
+				must_unmap(test, 1, SZ_1G, other - at[i] - 1);
+			KUNIT_EXPECT_EQ(test, -ESTALE, map(test, 1, 0, at[i], 1));
+			KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, other));
+			user_unmap(vaddr, 1);
+			expect_nothing(test);
+			put_page(fx->pages[at[i]]);
+			drop_memory(fx);
+		}
+	}
+}
+
+/* Memory that is gone, or is not writable any more. */
+static void lost_memory_is_refused(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	make_memory(test, EIGHTS);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+	fake_watch_change(fx->vaddr, fx->vaddr + 20 * PAGE_SIZE - 1);
+	user_unmap(vaddr_of(test, 7), 1);
+	get_page(fx->pages[7]);
+	KUNIT_EXPECT_EQ(test, -ESTALE, map(test, 0, 0, 0, 20));
+	KUNIT_EXPECT_EQ(test, -ESTALE, map(test, 0, 0, 7, 1));
+	KUNIT_EXPECT_EQ(test, 0, map(test, 0, 0, 8, 12));
+	must_unmap(test, 0, 0, 12);
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, 20));
+	expect_nothing(test);
+	put_page(fx->pages[7]);
+}
+
+/* Who touched memory and put it back has cost a look, once. */
+static void unchanged_memory_is_looked_at_once(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int layout;
+
+	for (layout = 0; layout < NR_LAYOUTS; layout++) {
+		make_memory(test, layout);
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, NPAGES, false));
+		fake_watch_looks();
+		KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 0, NPAGES));
+		must_unmap(test, 0, 0, NPAGES);
+		KUNIT_EXPECT_EQ(test, fake_watch_looks(), 0U);
+		/* What lies outside does not matter. */
+		fake_watch_change(0, fx->vaddr - 1);
+		fake_watch_change(fx->vaddr + NPAGES * PAGE_SIZE, ULONG_MAX);
+		KUNIT_EXPECT_EQ(test, only_region(test)->nr_marked, 0U);
+		fake_watch_change(0, fx->vaddr);
+		KUNIT_EXPECT_EQ(test, only_region(test)->nr_marked, 1U);
+		/* Nor does another slot, but for a test. */
+		KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, VFIO_SLOT_PAGES, 1));
+		must_unmap(test, 0, 0, 1);
+		KUNIT_EXPECT_EQ(test, fake_watch_looks(), 0U);
+		KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 0, NPAGES));
+		must_unmap(test, 0, 0, NPAGES);
+		KUNIT_EXPECT_EQ(test, fake_watch_looks(), 1U);
+		KUNIT_EXPECT_EQ(test, only_region(test)->nr_marked, 0U);
+		KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 0, NPAGES));
+		must_unmap(test, 0, 0, NPAGES);
+		KUNIT_EXPECT_EQ(test, fake_watch_looks(), 0U);
+		expect_pins(test, 0, NPAGES, 1);
+
+		/* A change during the look leaves the mark. */
+		fake_watch_change(fx->vaddr, fx->vaddr);
+		fake_watch_collide();
+		KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 0, NPAGES));
+		must_unmap(test, 0, 0, NPAGES);
+		KUNIT_EXPECT_EQ(test, only_region(test)->nr_marked, 1U);
+		KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, NPAGES));
+		expect_nothing(test);
+		drop_memory(fx);
+	}
+}
+
+/* ---- with others ---- */
+
+/* An attach copies the region's frames; the IOMMU is asked for none. */
+static void attach_replays_from_the_region(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int layout;
+
+	for (layout = 0; layout < NR_LAYOUTS; layout++) {
+		make_memory(test, layout);
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, NPAGES, false));
+		/* As a further domain. */
+		KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 0, NPAGES));
+		mock(0)->nr_to_phys = 0;
+		attach(test, 0, 2, &amdvi);
+		KUNIT_EXPECT_EQ(test, mock(0)->nr_to_phys, 0U);
+		KUNIT_ASSERT_PTR_NE(test, mock(0), mock(2));
+		expect_mapped(test, 2, 0, 0, NPAGES, RW);
+		must_unmap(test, 0, 0, NPAGES);
+		mock_iommu_expect_empty(test, mock(2));
+		detach(test, 0, 2);
+
+		/* As the first one, which has to pin nothing. */
+		detach(test, 0, 0);
+		KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 0, NPAGES));
+		expect_charge(test, NPAGES);
+		user_unmap(fx->vaddr, NPAGES);
+		fx->mapped = false;
+		attach(test, 0, 0, &vtd);
+		expect_mapped(test, 0, 0, 0, NPAGES, RW);
+		must_unmap(test, 0, 0, NPAGES);
+		KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, NPAGES));
+		expect_charge(test, 0);
+		mock_iommu_expect_empty(test, mock(0));
+	}
+}
+
+/* In-kernel users get the region's pages; not pinned or charged again. */
+static void in_kernel_users_share_pins_and_charge(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct page *page;
+	u64 word = 0;
+
+	make_memory(test, EIGHTS);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+	detach(test, 0, 0);
+	KUNIT_ASSERT_EQ(test, 0, vfio_container_attach_emulated(fx->container[0], fx->emulated));
+	vfio_external_register(fx->container[0], &fx->device);
+	KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 4, 10));
+	KUNIT_ASSERT_EQ(test, 1, vfio_external_pin(fx->container[0], fx->emulated, 0, 1, RW,
+						   &page));
+	KUNIT_EXPECT_PTR_EQ(test, page, fx->pages[4]);
+	expect_pins(test, 0, 20, 1);
+	expect_charge(test, 20);
+	KUNIT_EXPECT_EQ(test, -EBUSY, unreg(test, 0, 0, 20));
+
+	/* They see what was registered, also if the process does not any more. */
+	fake_watch_change(fx->vaddr, fx->vaddr + 20 * PAGE_SIZE - 1);
+	get_page(fx->pages[4]);
+	user_remap_page(test, vaddr_of(test, 4), fx->pages[500]);
+	*(u64 *)page_address(fx->pages[4]) = 0x0123456789abcdef;
+	*(u64 *)page_address(fx->pages[500]) = 1;
+	KUNIT_EXPECT_EQ(test, 0, vfio_external_rw(fx->container[0], 0, &word, sizeof(word), false));
+	KUNIT_EXPECT_EQ(test, word, 0x0123456789abcdefULL);
+	word = 7;
+	KUNIT_EXPECT_EQ(test, 0, vfio_external_rw(fx->container[0], PAGE_SIZE - 4, &word,
+						  sizeof(word), true));
+	KUNIT_EXPECT_EQ(test, *(u32 *)(page_address(fx->pages[4]) + PAGE_SIZE - 4), 7U);
+	KUNIT_EXPECT_EQ(test, *(u32 *)page_address(fx->pages[5]), 0U);
+
+	/* Unmapping tells the device, which unpins. */
+	must_unmap(test, 0, 0, 10);
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, 20));
+	user_unmap(vaddr_of(test, 4), 1);
+	expect_pins(test, 0, 20, 0);
+	expect_charge(test, 0);
+	put_page(fx->pages[4]);
+	vfio_external_unregister(fx->container[0], &fx->device);
+	vfio_container_detach(fx->container[0], fx->emulated);
+}
+
+static void addresses_can_be_exchanged(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	u64 bytes;
+
+	make_memory(test, EIGHTS);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+	KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 4, 10));
+	KUNIT_ASSERT_EQ(test, 0, vfio_vaddr_invalidate(fx->container[0], 0, 10 * PAGE_SIZE, false,
+						       &bytes));
+	KUNIT_EXPECT_EQ(test, -EBUSY, unreg(test, 0, 0, 20));
+	KUNIT_ASSERT_EQ(test, 0, vfio_map_dma(fx->container[0], 0, vaddr_of(test, 500),
+					      10 * PAGE_SIZE, 0, true));
+	/* The memory is what it was, and charged once. */
+	expect_charge(test, 20);
+	attach(test, 0, 2, &amdvi);
+	expect_mapped(test, 2, 0, 4, 10, RW);
+	detach(test, 0, 2);
+	must_unmap(test, 0, 0, 10);
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, 20));
+	expect_nothing(test);
+}
+
+/* ---- a random walk ---- */
+
+#define WALK_REGIONS	6
+#define WALK_MAPS	8
+#define WALK_PAGES	1000U
+#define WALK_STEPS	3000
+#define OTHER_PAGE	(NPAGES - 1)
+
+struct model_region {
+	unsigned int page, npages, registered, users;
+	bool read_only;
+	unsigned int frame[WALK_PAGES];
+};
+
+struct model_map {
+	bool used;
+	unsigned int c, page, npages;
+	u64 iova;
+	struct model_region *region;
+};
+
+/**
+ * struct model - what has to be there
+ * @regions: those that are registered
+ * @maps: mappings; number n is at IOVA n GiB
+ * @frame: number of the block page that the process has at each address
+ */
+struct model {
+	struct model_region regions[WALK_REGIONS];
+	struct model_map maps[WALK_MAPS];
+	unsigned int frame[WALK_PAGES];
+};
+
+static struct model_region *model_touched(struct model *m, unsigned int page, unsigned int npages)
+{
+	unsigned int i;
+
+	for (i = 0; i < WALK_REGIONS; i++) {
+		struct model_region *r = &m->regions[i];
+
+		if (r->registered && page < r->page + r->npages && r->page < page + npages)
+			return r;
+	}
+	return NULL;
+}
+
+static void walk_register(struct kunit *test, struct model *m, unsigned int c, unsigned int page,
+			  unsigned int npages, bool read_only)
+{
+	struct model_region *r = model_touched(m, page, npages);
+	unsigned int i;
+
+	if (r) {
+		bool same = r->page == page && r->npages == npages && r->read_only == read_only;
+
+		KUNIT_ASSERT_EQ(test, same ? 0 : -EINVAL, reg(test, c, page, npages, read_only));
+		r->registered += same;
+		return;
+	}
+	for (i = 0; i < WALK_REGIONS && m->regions[i].registered; i++)
+		;
+	if (i == WALK_REGIONS)
+		return;
+	r = &m->regions[i];
+	KUNIT_ASSERT_EQ(test, 0, reg(test, c, page, npages, read_only));
+	r->page = page;
+	r->npages = npages;
+	r->registered = 1;
+	r->users = 0;
+	r->read_only = read_only;
+	memcpy(r->frame, m->frame + page, npages * sizeof(*r->frame));
+}
+
+static void walk_unregister(struct kunit *test, struct model_region *r, unsigned int c)
+{
+	int want = !r->registered ? -ENOENT : r->registered == 1 && r->users ? -EBUSY : 0;
+
+	if (!r->npages)
+		return;
+	KUNIT_ASSERT_EQ(test, want, unreg(test, c, r->page, r->npages));
+	if (!want)
+		r->registered--;
+}
+
+static void walk_map(struct kunit *test, struct model *m, unsigned int n, unsigned int c,
+		     unsigned int page, unsigned int npages, int prot)
+{
+	struct model_region *r = model_touched(m, page, npages);
+	struct model_map *map = &m->maps[n];
+	int want = 0;
+
+	if (map->used) {
+		must_unmap(test, map->c, map->iova, map->npages);
+		if (map->region)
+			map->region->users--;
+		map->used = false;
+		return;
+	}
+	if (r && (page < r->page || page + npages > r->page + r->npages ||
+		  (r->read_only && prot & IOMMU_WRITE)))
+		r = NULL;
+	if (r && memcmp(&r->frame[page - r->page], &m->frame[page], npages * sizeof(*m->frame)))
+		want = -ESTALE;
+	KUNIT_ASSERT_EQ(test, want, map_prot(test, c, (u64)n * SZ_1G, page, npages, prot));
+	if (want)
+		return;
+	*map = (struct model_map) { true, c, page, npages, (u64)n * SZ_1G, r };
+	if (r)
+		r->users++;
+}
+
+/* Put page @frame of the block where @page is, or touch it only. */
+static void walk_change(struct kunit *test, struct model *m, unsigned int page, unsigned int frame)
+{
+	struct fixture *fx = test->priv;
+	unsigned long vaddr = vaddr_of(test, page);
+
+	fake_watch_change(vaddr, vaddr + PAGE_SIZE - 1);
+	if (frame == m->frame[page])
+		return;
+	user_remap_page(test, vaddr, fx->block + frame);
+	m->frame[page] = frame;
+}
+
+static unsigned int model_charge(const struct model *m)
+{
+	unsigned int n, charge = 0;
+
+	for (n = 0; n < WALK_REGIONS; n++)
+		if (m->regions[n].registered)
+			charge += m->regions[n].npages;
+	for (n = 0; n < WALK_MAPS; n++)
+		if (m->maps[n].used && !m->maps[n].region)
+			charge += m->maps[n].npages;
+	return charge;
+}
+
+static void random_requests_match_a_model(struct kunit *test)
+{
+	struct model *m = kunit_kzalloc(test, sizeof(*m), GFP_KERNEL);
+	struct fixture *fx = test->priv;
+	unsigned int step, i, n, refused = 0, used = 0;
+	struct rnd_state rnd;
+
+	KUNIT_ASSERT_NOT_NULL(test, m);
+	make_memory(test, RANDOM);
+	for (i = 0; i < WALK_PAGES; i++)
+		m->frame[i] = fx->pages[i] - fx->block;
+	prandom_seed_state(&rnd, 7);
+	for (step = 0; step < WALK_STEPS; step++) {
+		unsigned int page = prandom_u32_state(&rnd) % WALK_PAGES;
+		unsigned int npages = 1 + prandom_u32_state(&rnd) % min(WALK_PAGES - page, 400U);
+		struct model_region *r = &m->regions[prandom_u32_state(&rnd) % WALK_REGIONS];
+		unsigned int c = prandom_u32_state(&rnd) % CONTAINERS;
+		int prot = prandom_u32_state(&rnd) % 4 ? RW : IOMMU_READ;
+
+		switch (prandom_u32_state(&rnd) % 8) {
+		case 0:
+			walk_register(test, m, c, page, npages, prot == IOMMU_READ);
+			break;
+		case 1:
+			if (r->registered)
+				walk_register(test, m, c, r->page, r->npages, r->read_only);
+			break;
+		case 2:
+		case 3:
+			walk_unregister(test, r, c);
+			break;
+		case 4:
+			walk_change(test, m, page, prandom_u32_state(&rnd) % 2 ? m->frame[page] :
+				    fx->pages[OTHER_PAGE] - fx->block);
+			break;
+		default:
+			if (r->registered && prandom_u32_state(&rnd) % 4) {
+				page = r->page + page % r->npages;
+				npages = 1 + npages % (r->page + r->npages - page);
+			}
+			walk_map(test, m, prandom_u32_state(&rnd) % WALK_MAPS, c, page, npages,
+				 prot);
+		}
+
+		KUNIT_ASSERT_EQ_MSG(test, user_locked_vm() - fx->locked_vm,
+				    (unsigned long)model_charge(m), "step %u", step);
+		n = prandom_u32_state(&rnd) % WALK_MAPS;
+		for (i = 0; m->maps[n].used && m->maps[n].region && i < m->maps[n].npages; i++) {
+			const struct model_map *map = &m->maps[n];
+			unsigned int frame = map->region->frame[map->page - map->region->page + i];
+
+			KUNIT_ASSERT_EQ_MSG(test, page_to_phys(fx->block + frame),
+					    iommu_iova_to_phys(&mock(map->c)->domain,
+							       map->iova + i * PAGE_SIZE),
+					    "step %u", step);
+			used++;
+		}
+	}
+	refused = atomic_long_read(&fx->container[0]->refused[VFIO_REFUSE_REGISTRY]);
+	KUNIT_EXPECT_GT(test, used, 1000U);
+	KUNIT_EXPECT_GT(test, refused, 50U);
+	for (n = 0; n < WALK_MAPS; n++)
+		if (m->maps[n].used)
+			walk_map(test, m, n, 0, 0, 1, RW);
+	for (n = 0; n < WALK_REGIONS; n++)
+		while (m->regions[n].registered)
+			walk_unregister(test, &m->regions[n], 0);
+	expect_charge(test, 0);
+	/* Pages that the process has lost have one reference less. */
+	drop_memory(fx);
+	for (i = 0; i < NPAGES; i++)
+		KUNIT_ASSERT_EQ_MSG(test, page_ref_count(fx->block + i), 1, "page %u", i);
+}
+
+static struct kunit_case registry_cases[] = {
+	KUNIT_CASE(every_page_of_every_layout_is_found),
+	KUNIT_CASE(contiguous_memory_needs_a_word_per_slot),
+	KUNIT_CASE(same_region_again_takes_a_reference),
+	KUNIT_CASE(regions_do_not_overlap),
+	KUNIT_CASE(wrong_values_are_refused),
+	KUNIT_CASE(hole_leaves_nothing),
+	KUNIT_CASE(failed_allocation_leaves_nothing),
+	KUNIT_CASE(memlock_limit_is_exact),
+	KUNIT_CASE(mapping_takes_the_regions_frames),
+	KUNIT_CASE(containers_share_pins_and_charge),
+	KUNIT_CASE(memory_partly_inside_is_pinned),
+	KUNIT_CASE(read_only_regions_are_not_written),
+	KUNIT_CASE(mmio_can_be_registered),
+	KUNIT_CASE(failed_map_call_leaves_the_region),
+	KUNIT_CASE(failed_map_allocation_leaves_the_region),
+	KUNIT_CASE(what_an_iommu_keeps_stays_pinned),
+	KUNIT_CASE(strict_containers_map_registered_memory_only),
+	KUNIT_CASE(unregister_waits_for_no_mapping),
+	KUNIT_CASE(last_container_takes_everything),
+	KUNIT_CASE(end_of_the_process_takes_what_is_not_mapped),
+	KUNIT_CASE(changed_memory_is_refused),
+	KUNIT_CASE(lost_memory_is_refused),
+	KUNIT_CASE(unchanged_memory_is_looked_at_once),
+	KUNIT_CASE(attach_replays_from_the_region),
+	KUNIT_CASE(in_kernel_users_share_pins_and_charge),
+	KUNIT_CASE(addresses_can_be_exchanged),
+	KUNIT_CASE(random_requests_match_a_model),
+	{}
+};
+
+static int registry_suite_init(struct kunit_suite *suite)
+{
+	int ret = user_mem_suite_init(suite);
+
+	return ret ?: fake_iommu_register();
+}
+
+static void registry_suite_exit(struct kunit_suite *suite)
+{
+	fake_iommu_unregister();
+	user_mem_suite_exit(suite);
+}
+
+static struct kunit_suite registry_suite = {
+	.name = "vfio_registered_memory",
+	.suite_init = registry_suite_init,
+	.suite_exit = registry_suite_exit,
+	.init = registry_case_init,
+	.exit = registry_case_exit,
+	.test_cases = registry_cases,
+};
+
+kunit_test_suite(registry_suite);

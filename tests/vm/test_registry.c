@@ -1,0 +1,1022 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Registered memory, by each rule of Documentation/registered-memory.rst: with real
+ * page tables, two containers, several processes, and what a process does to memory
+ * that it has registered.
+ *
+ * The program executes itself for one test; main() says with what arguments.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "testlib.h"
+
+#define BASE		(5 * GIB)
+#define PAGES(n)	((n) * VU_PAGE)
+#define NPAGES		1200UL	/* two slots at least, and unaligned */
+#define SIZE		PAGES(NPAGES)
+#define RO		VFIO_TYPE1_MEMORY_READ_ONLY
+
+/* A second container, with the second edu in it. */
+static int second_container(struct fixture *f, int type)
+{
+	int container = vu_container_open();
+
+	assert_true(container >= 0);
+	assert_ok(vu_group_open(&f->pci[1]));
+	assert_ok(vu_group_attach(&f->pci[1], container));
+	if (type) {
+		assert_ok(vu_set_iommu(container, type));
+		fixture_open_device(f, 1);
+	}
+	return container;
+}
+
+static char *memory(void)
+{
+	return mem_scattered(SIZE);
+}
+
+/* What goes with the end of a process goes soon after it. */
+static void wait_pinned(const struct fixture *f, long npages)
+{
+	const __u64 deadline = vu_now() + TEST_TIMEOUT * 1000000000ULL;
+
+	while (vu_foll_pinned() - f->pinned != npages && vu_now() < deadline)
+		usleep(10000);
+	assert_pinned(f, npages);
+}
+
+/* One line that matches was logged since the last look. */
+static void assert_logged(int fd, const char *regex)
+{
+	assert_int_equal(kmsg_count(fd, regex), 1);
+}
+
+/* ---- The interface ---- */
+
+static void it_can_be_found(void **state)
+{
+	struct fixture *f = *state;
+	const struct vfio_type1_info_cap_memory *cap;
+	char *mem = memory();
+	struct info info;
+	int fresh, strict;
+
+	assert_int_equal(ioctl(f->container, VFIO_CHECK_EXTENSION, VFIO_TYPE1_MEMORY), 1);
+	fresh = vu_container_open();
+	assert_int_equal(ioctl(fresh, VFIO_CHECK_EXTENSION, VFIO_TYPE1_MEMORY), 1);
+	assert_int_equal(ioctl(fresh, VFIO_CHECK_EXTENSION, VFIO_TYPE1_STRICT_IOMMU), 1);
+	close(fresh);
+
+	info_get(f->container, &info);
+	cap = info.memory;
+	assert_non_null(cap);
+	assert_int_equal(cap->header.version, 1);
+	assert_int_equal(cap->flags, 0);
+	assert_int_equal(cap->regions, 0);
+	assert_int_equal(cap->size, 0);
+	assert_ok(vu_register(f->container, mem, PAGES(3), 0));
+	assert_ok(vu_register(f->container, mem + PAGES(5), PAGES(4), RO));
+	strict = second_container(f, VFIO_TYPE1_STRICT_IOMMU);
+	info_get(strict, &info);
+	cap = info.memory;
+	assert_int_equal(cap->flags, VFIO_TYPE1_INFO_MEMORY_STRICT);
+	assert_int_equal(cap->regions, 2);
+	assert_int_equal(cap->size, PAGES(7));
+	fixture_close_device(f, 1);
+	close(strict);
+	vu_free(mem, SIZE);
+}
+
+static int raw(int container, unsigned long request, __u32 argsz, __u32 flags, __u64 vaddr,
+	       __u64 size)
+{
+	struct vfio_type1_memory memory = {
+		.argsz = argsz, .flags = flags, .vaddr = vaddr, .size = size,
+	};
+
+	return ioctl(container, request, &memory) ? -errno : 0;
+}
+
+static void wrong_values_are_refused(void **state)
+{
+	const struct fixture *f = *state;
+	char *mem = memory();
+	const __u64 vaddr = (unsigned long)mem;
+	const struct {
+		__u32 argsz, flags;
+		__u64 vaddr, size;
+		int reg, unreg;
+	} cases[] = {
+		{ 23, 0, vaddr, PAGES(1), -EINVAL, -EINVAL },
+		{ 0, 0, vaddr, PAGES(1), -EINVAL, -EINVAL },
+		{ 24, 2, vaddr, PAGES(1), -EINVAL, -EINVAL },
+		{ 24, 1U << 31, vaddr, PAGES(1), -EINVAL, -EINVAL },
+		{ 24, 0, vaddr, 0, -EINVAL, -ENOENT },
+		{ 24, 0, vaddr + 1, PAGES(1), -EINVAL, -ENOENT },
+		{ 24, 0, vaddr, PAGES(1) - 1, -EINVAL, -ENOENT },
+		{ 24, 0, vaddr, -PAGES(1), -EOVERFLOW, -ENOENT },
+		{ 24, 0, -PAGES(1), PAGES(2), -EOVERFLOW, -ENOENT },
+		{ 24, 0, -PAGES(2), PAGES(1), -EFAULT, -ENOENT },
+		{ 24, 0, 0, PAGES(1), -EFAULT, -ENOENT },
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		at_step("case %u", i);
+		assert_ret(raw(f->container, VFIO_TYPE1_REGISTER_MEMORY, cases[i].argsz,
+			       cases[i].flags, cases[i].vaddr, cases[i].size), cases[i].reg);
+		assert_ret(raw(f->container, VFIO_TYPE1_UNREGISTER_MEMORY, cases[i].argsz,
+			       cases[i].flags, cases[i].vaddr, cases[i].size), cases[i].unreg);
+	}
+	/* A caller may know a longer structure; flags are for registering. */
+	assert_ok(raw(f->container, VFIO_TYPE1_REGISTER_MEMORY, 4096, RO, vaddr, PAGES(1)));
+	assert_ret(raw(f->container, VFIO_TYPE1_UNREGISTER_MEMORY, 24, RO, vaddr, PAGES(1)),
+		   -EINVAL);
+	assert_ok(raw(f->container, VFIO_TYPE1_UNREGISTER_MEMORY, 4096, 0, vaddr, PAGES(1)));
+	assert_int_equal(ioctl(f->container, VFIO_TYPE1_REGISTER_MEMORY, NULL), -1);
+	assert_int_equal(errno, EFAULT);
+	assert_nothing_held(f);
+	vu_free(mem, SIZE);
+}
+
+/* ---- Pinned once, charged once ---- */
+
+/* Every kind of memory, registered once, in two containers, at several IOVA. */
+static void one_pin_for_all_containers(void **state)
+{
+	struct fixture *f = *state;
+	int second = second_container(f, VFIO_TYPE1v2_IOMMU);
+	const size_t size = 8 * MIB, npages = size / VU_PAGE;
+	unsigned int i;
+
+	for (i = 0; i < NBACKINGS; i++) {
+		char *mem = backings[i].alloc(size);
+
+		at_step("%s", backings[i].name);
+		assert_ok(vu_register(f->container, mem, size, 0));
+		assert_charged(f, npages);
+		assert_pinned(f, npages);
+		assert_ok(vu_map_rw(f->container, mem, BASE, size));
+		assert_ok(vu_map_rw(f->container, mem + PAGES(1), 0, PAGES(5)));
+		assert_ok(vu_map_rw(second, mem, BASE + PAGES(3), size));
+		assert_charged(f, npages);
+		assert_pinned(f, npages);
+		assert_dma_reaches(f, 0, mem + size - VU_PAGE, BASE + size - VU_PAGE);
+		assert_dma_reaches(f, 0, mem + PAGES(3), PAGES(2));
+		assert_dma_reaches(f, 1, mem, BASE + PAGES(3));
+		assert_unmaps(f->container, BASE, size, size);
+		assert_unmaps(f->container, 0, PAGES(5), PAGES(5));
+		assert_dma_blocked(f, 0, mem, BASE);
+		assert_dma_reaches(f, 1, mem + PAGES(2), BASE + PAGES(5));
+		assert_unmaps(second, BASE + PAGES(3), size, size);
+		assert_pinned(f, npages);
+		/* By way of the other container. */
+		assert_ok(vu_unregister(second, mem, size));
+		assert_nothing_held(f);
+		vu_free(mem, size);
+	}
+	fixture_close_device(f, 1);
+	close(second);
+}
+
+static void again_takes_a_reference(void **state)
+{
+	const struct fixture *f = *state;
+	char *mem = memory();
+
+	assert_ok(vu_register(f->container, mem, SIZE, 0));
+	assert_ok(vu_register(f->container, mem, SIZE, 0));
+	assert_ret(vu_register(f->container, mem, SIZE, RO), -EINVAL);
+	assert_ret(vu_register(f->container, mem, SIZE - VU_PAGE, 0), -EINVAL);
+	assert_ret(vu_register(f->container, mem + VU_PAGE, SIZE, 0), -EINVAL);
+	assert_ret(vu_unregister(f->container, mem, SIZE - VU_PAGE), -ENOENT);
+	assert_charged(f, NPAGES);
+	assert_ok(vu_unregister(f->container, mem, SIZE));
+	assert_charged(f, NPAGES);
+	assert_ok(vu_unregister(f->container, mem, SIZE));
+	assert_nothing_held(f);
+	assert_ret(vu_unregister(f->container, mem, SIZE), -ENOENT);
+	vu_free(mem, SIZE);
+}
+
+static void partly_inside_is_pinned_as_ever(void **state)
+{
+	const struct fixture *f = *state;
+	char *mem = memory();
+
+	assert_ok(vu_register(f->container, mem, PAGES(10), 0));
+	assert_ok(vu_register(f->container, mem + PAGES(10), PAGES(10), RO));
+	assert_ok(vu_map_rw(f->container, mem + PAGES(5), BASE, PAGES(10)));
+	assert_charged(f, 30);
+	assert_ok(vu_map_rw(f->container, mem + PAGES(12), 0, PAGES(2)));
+	assert_charged(f, 32);
+	assert_ok(vu_map(f->container, mem + PAGES(12), PAGES(2), PAGES(2),
+			 VFIO_DMA_MAP_FLAG_READ));
+	assert_charged(f, 32);
+	assert_dma_reaches(f, 0, mem + PAGES(12), 0);
+	assert_unmaps_all(f->container, PAGES(14));
+	assert_charged(f, 20);
+	vu_free(mem, SIZE);
+}
+
+/* ---- Users ---- */
+
+static void a_mapping_keeps_its_region(void **state)
+{
+	struct fixture *f = *state;
+	int second = second_container(f, VFIO_TYPE1v2_IOMMU), fd = kmsg_open();
+	char *mem = memory();
+
+	assert_ok(vu_register(f->container, mem, SIZE, 0));
+	assert_ok(vu_map_rw(f->container, mem, BASE, PAGES(7)));
+	assert_ok(vu_map_rw(second, mem, BASE + GIB, PAGES(7)));
+	assert_ret(vu_unregister(f->container, mem, SIZE), -EBUSY);
+	assert_logged(fd, "2 mappings use it, one of them 0x140000000-0x140006fff of this");
+	assert_unmaps(f->container, BASE, PAGES(7), PAGES(7));
+	assert_ret(vu_unregister(f->container, mem, SIZE), -EBUSY);
+	assert_logged(fd, "1 mappings use it, .* 0x180000000-0x180006fff of another container");
+	assert_dma_reaches(f, 1, mem, BASE + GIB);
+	assert_unmaps(second, BASE + GIB, PAGES(7), PAGES(7));
+	assert_ok(vu_unregister(f->container, mem, SIZE));
+	assert_nothing_held(f);
+	vu_free(mem, SIZE);
+	close(fd);
+	fixture_close_device(f, 1);
+	close(second);
+}
+
+/* In any order: whatever is there goes when the process has no container any more. */
+static void the_last_container_takes_everything(void **state)
+{
+	struct fixture *f = *state;
+	unsigned int order;
+
+	for (order = 0; order < 2; order++) {
+		char *mem = memory();
+		int second = second_container(f, VFIO_TYPE1v2_IOMMU);
+
+		at_step("order %u", order);
+		assert_ok(vu_register(f->container, mem, SIZE / 2, 0));
+		assert_ok(vu_register(second, mem + SIZE / 2, SIZE / 2, RO));
+		assert_ok(vu_map_rw(f->container, mem, BASE, PAGES(7)));
+		assert_ok(vu_map_rw(second, mem, BASE, PAGES(7)));
+		if (order) {
+			fixture_close_device(f, 0);
+			fixture_close_container(f);
+		} else {
+			fixture_close_device(f, 1);
+			close(second);
+		}
+		assert_charged(f, NPAGES);
+		assert_pinned(f, NPAGES);
+		if (order) {
+			assert_dma_reaches(f, 1, mem, BASE);
+			fixture_close_device(f, 1);
+			close(second);
+		} else {
+			assert_dma_reaches(f, 0, mem, BASE);
+			fixture_close_device(f, 0);
+			fixture_close_container(f);
+		}
+		assert_nothing_held(f);
+		vu_free(mem, SIZE);
+		fixture_open_container(f);
+		fixture_attach(f, 0);
+		assert_ok(vu_set_iommu(f->container, VFIO_TYPE1v2_IOMMU));
+		fixture_open_device(f, 0);
+	}
+}
+
+/* A group that comes later gets what is mapped, also if that is not memory any more. */
+static void attach_replays_registered_memory(void **state)
+{
+	struct fixture *f = *state;
+	char *mem = memory(), *alias;
+	int fd = memfd_create("test", 0);
+
+	assert_int_equal(ftruncate(fd, SIZE), 0);
+	vu_free(mem, SIZE);
+	mem = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+	alias = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(mem != MAP_FAILED && alias != MAP_FAILED);
+	assert_ok(vu_register(f->container, mem, SIZE, 0));
+	assert_ok(vu_map_rw(f->container, mem, BASE, SIZE));
+	vu_free(mem, SIZE);
+	assert_dma_reaches(f, 0, alias + SIZE - VU_PAGE, BASE + SIZE - VU_PAGE);
+	fixture_attach(f, 1);
+	fixture_open_device(f, 1);
+	assert_dma_reaches(f, 1, alias + SIZE - VU_PAGE, BASE + SIZE - VU_PAGE);
+	assert_charged(f, NPAGES);
+	assert_unmaps(f->container, BASE, SIZE, SIZE);
+	assert_dma_blocked(f, 1, alias, BASE);
+	assert_ok(vu_unregister(f->container, mem, SIZE));
+	assert_nothing_held(f);
+	vu_free(alias, SIZE);
+	close(fd);
+}
+
+/* ---- Strict containers ---- */
+
+static void strict_containers_want_registered_memory(void **state)
+{
+	struct fixture *f = *state;
+	int strict = second_container(f, VFIO_TYPE1_STRICT_IOMMU), fd = kmsg_open();
+	char *mem = memory();
+
+	assert_ret(vu_map_rw(strict, mem, BASE, PAGES(1)), -EPERM);
+	assert_logged(fd, "only registered memory can be mapped here, and none of it is");
+	assert_ok(vu_register(f->container, mem, PAGES(10), 0));
+	assert_ok(vu_register(strict, mem + PAGES(10), PAGES(10), RO));
+	assert_ret(vu_map_rw(strict, mem + PAGES(5), BASE, PAGES(10)), -EPERM);
+	assert_logged(fd, "here, and not all of it is, in one piece");
+	assert_ret(vu_map_rw(strict, mem + PAGES(10), BASE, PAGES(1)), -EPERM);
+	assert_logged(fd, "here, and it is, but read-only");
+	assert_ok(vu_map_rw(strict, mem, BASE, PAGES(10)));
+	assert_ok(vu_map(strict, mem + PAGES(10), BASE + PAGES(10), PAGES(10),
+			 VFIO_DMA_MAP_FLAG_READ));
+	assert_dma_reaches(f, 1, mem, BASE);
+	/* Otherwise it is a v2 container. */
+	assert_ret(vu_unmap(strict, BASE, PAGES(5), 0, NULL), -EINVAL);
+	assert_unmaps(strict, BASE, PAGES(20), PAGES(20));
+	assert_charged(f, 20);
+	fixture_close_device(f, 1);
+	close(strict);
+	vu_free(mem, SIZE);
+	close(fd);
+}
+
+/* ---- What a process does to its memory ---- */
+
+static char *private_memory(void)
+{
+	char *mem = mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	assert_ptr_not_equal(mem, MAP_FAILED);
+	return mem;
+}
+
+/*
+ * The process did something to its pages 100 to 109. Mappings stay; what it has other
+ * memory at is not mapped; all else is.
+ */
+static void assert_changed(const struct fixture *f, char *mem, const char *what)
+{
+	int fd = kmsg_open();
+
+	at_step("%s", what);
+	assert_ret(vu_map_rw(f->container, mem + PAGES(100), 0, PAGES(1)), -ESTALE);
+	assert_logged(fd, "is not what was registered at vaddr");
+	assert_ret(vu_map_rw(f->container, mem + PAGES(109), 0, PAGES(1)), -ESTALE);
+	assert_ret(vu_map_rw(f->container, mem, 0, SIZE), -ESTALE);
+	assert_ok(vu_map_rw(f->container, mem, 0, PAGES(100)));
+	assert_ok(vu_map_rw(f->container, mem + PAGES(110), PAGES(110), SIZE - PAGES(110)));
+	assert_dma_reaches(f, 0, mem + PAGES(99), PAGES(99));
+	assert_dma_reaches(f, 0, mem + PAGES(110), PAGES(110));
+	assert_unmaps(f->container, 0, SIZE, SIZE - PAGES(10));
+	/* Still mapped: the old pages, of which the device makes what it likes. */
+	assert_dma_reaches(f, 0, mem + PAGES(110), BASE + PAGES(110));
+	assert_charged(f, NPAGES);
+	assert_pinned(f, NPAGES);
+	assert_unmaps(f->container, BASE, SIZE, SIZE);
+	assert_ret(vu_map_rw(f->container, mem + PAGES(100), 0, PAGES(1)), -ESTALE);
+	assert_ok(vu_unregister(f->container, mem, SIZE));
+	assert_nothing_held(f);
+	close(fd);
+}
+
+static char *registered(const struct fixture *f, char *mem)
+{
+	assert_ok(vu_register(f->container, mem, SIZE, 0));
+	assert_ok(vu_map_rw(f->container, mem, BASE, SIZE));
+	return mem;
+}
+
+static void unmapped_memory_is_stale(void **state)
+{
+	const struct fixture *f = *state;
+	char *mem = registered(f, private_memory());
+
+	assert_int_equal(munmap(mem + PAGES(100), PAGES(10)), 0);
+	assert_changed(f, mem, "munmap");
+	vu_free(mem, SIZE);
+
+	/* Also if something new is there, which can be registered then. */
+	mem = registered(f, private_memory());
+	assert_ptr_equal(mmap(mem + PAGES(100), PAGES(10), PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_POPULATE, -1, 0),
+			 mem + PAGES(100));
+	assert_changed(f, mem, "mmap");
+	registered(f, mem);
+	assert_dma_reaches(f, 0, mem + PAGES(100), BASE + PAGES(100));
+	vu_free(mem, SIZE);
+}
+
+static void dropped_memory_is_stale(void **state)
+{
+	const struct fixture *f = *state;
+	char *mem = registered(f, private_memory());
+
+	assert_int_equal(madvise(mem + PAGES(100), PAGES(10), MADV_DONTNEED), 0);
+	assert_changed(f, mem, "MADV_DONTNEED");
+	vu_free(mem, SIZE);
+}
+
+static void moved_memory_is_stale(void **state)
+{
+	const struct fixture *f = *state;
+	char *mem = registered(f, private_memory()), *moved;
+
+	moved = mremap(mem + PAGES(100), PAGES(10), PAGES(10), MREMAP_MAYMOVE | MREMAP_FIXED,
+		       mem_reserve(PAGES(10)));
+	assert_ptr_not_equal(moved, MAP_FAILED);
+	/* It is still what is mapped. */
+	assert_dma_reaches(f, 0, moved, BASE + PAGES(100));
+	assert_dma_reaches(f, 0, moved + PAGES(9), BASE + PAGES(109));
+	assert_changed(f, mem, "mremap");
+	vu_free(moved, PAGES(10));
+	vu_free(mem, SIZE);
+}
+
+static void punched_memory_is_stale(void **state)
+{
+	const struct fixture *f = *state;
+	int fd = memfd_create("test", 0);
+	char *mem;
+
+	assert_int_equal(ftruncate(fd, SIZE), 0);
+	mem = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+	assert_ptr_not_equal(mem, MAP_FAILED);
+	registered(f, mem);
+	assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PAGES(100),
+				   PAGES(10)), 0);
+	assert_changed(f, mem, "punched a hole");
+	vu_free(mem, SIZE);
+	close(fd);
+}
+
+/* The same page is at the same address: it may be mapped, whatever happened meanwhile. */
+static void the_same_memory_again_is_not_stale(void **state)
+{
+	const struct fixture *f = *state;
+	int fd = memfd_create("test", 0);
+	char *mem;
+
+	assert_int_equal(ftruncate(fd, SIZE), 0);
+	mem = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+	assert_ptr_not_equal(mem, MAP_FAILED);
+	registered(f, mem);
+	/* Shared memory is not lost by that, nor by coming and going, nor by reclaim. */
+	assert_int_equal(madvise(mem, SIZE, MADV_DONTNEED), 0);
+	assert_ok(vu_map_rw(f->container, mem, 0, SIZE));
+	assert_dma_reaches(f, 0, mem + PAGES(100), PAGES(100));
+	assert_unmaps(f->container, 0, SIZE, SIZE);
+	assert_int_equal(munmap(mem, SIZE), 0);
+	assert_ret(vu_map_rw(f->container, mem, 0, SIZE), -ESTALE);
+	assert_ptr_equal(mmap(mem, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0),
+			 mem);
+	assert_ok(vu_map_rw(f->container, mem, 0, SIZE));
+	assert_unmaps(f->container, 0, SIZE, SIZE);
+	assert_int_equal(madvise(mem, SIZE, MADV_PAGEOUT), 0);
+	assert_ok(vu_map_rw(f->container, mem, 0, SIZE));
+	/* Protection is nobody's business. */
+	assert_int_equal(mprotect(mem, SIZE, PROT_READ), 0);
+	assert_int_equal(mprotect(mem, SIZE, PROT_READ | PROT_WRITE), 0);
+	assert_ok(vu_map_rw(f->container, mem, GIB, SIZE));
+	assert_charged(f, NPAGES);
+	vu_free(mem, SIZE);
+	close(fd);
+}
+
+/* ---- Other processes ---- */
+
+struct child_case {
+	struct fixture *f;
+	char *mem;
+	int second;
+	int to_child[2], to_parent[2];
+};
+
+static void child_case_init(struct child_case *c, struct fixture *f)
+{
+	c->f = f;
+	c->mem = private_memory();
+	assert_int_equal(pipe(c->to_child), 0);
+	assert_int_equal(pipe(c->to_parent), 0);
+}
+
+static void child_case_end(struct child_case *c)
+{
+	unsigned int i;
+
+	for (i = 0; i < 2; i++) {
+		close(c->to_child[i]);
+		close(c->to_parent[i]);
+	}
+	vu_free(c->mem, SIZE);
+}
+
+static void register_within_a_limit(void *arg)
+{
+	const struct child_case *c = arg;
+	const int container = c->second;
+	char *mem = c->mem;
+
+	child_check(!vu_set_iommu(container, VFIO_TYPE1v2_IOMMU));
+	child_check(vu_register(container, mem, SIZE, 0) == -ENOMEM);
+	child_check(!vu_locked_kib());
+	child_check(!vu_register(container, mem, SIZE - VU_PAGE, 0));
+	child_check(vu_locked_kib() == KIB(NPAGES - 1));
+	child_check(!vu_map_rw(container, mem, BASE, SIZE - VU_PAGE));
+	child_check(!vu_map_rw(container, mem, 0, SIZE - VU_PAGE));
+	child_check(vu_map_rw(container, mem + PAGES(1), 2 * BASE, SIZE - VU_PAGE) == -ENOMEM);
+	child_check(vu_locked_kib() == KIB(NPAGES - 1));
+	child_check(vu_unregister(container, mem, SIZE - VU_PAGE) == -EBUSY);
+	child_check(!vu_unmap(container, 0, 0, VFIO_DMA_UNMAP_FLAG_ALL, NULL));
+	child_check(!vu_unregister(container, mem, SIZE - VU_PAGE));
+	child_check(!vu_locked_kib());
+}
+
+static void the_limit_counts_once(void **state)
+{
+	struct child_case c;
+	int fd = kmsg_open();
+
+	child_case_init(&c, *state);
+	c.second = second_container(*state, 0);
+	in_child_nobody(SIZE - VU_PAGE, register_within_a_limit, &c);
+	assert_logged(fd, "REGISTER_MEMORY vaddr 0x[0-9a-f]+: RLIMIT_MEMLOCK .*exceeded");
+	close(fd);
+	wait_pinned(c.f, 0);
+	fixture_close_device(c.f, 1);
+	close(c.second);
+	child_case_end(&c);
+}
+
+/* In a child that shares the parent's container. */
+static void try_to_use_the_parents(void *arg)
+{
+	struct child_case *c = arg;
+
+	/* The same addresses, but not the same memory. */
+	memset(c->mem, 0x11, SIZE);
+	child_check(!vu_locked_kib());
+	child_check(vu_unregister(c->f->container, c->mem, SIZE) == -EPERM);
+	child_check(vu_register(c->f->container, c->mem, SIZE, 0) == -EPERM);
+	/* Its own memory is pinned, and charged to it. */
+	child_check(!vu_map_rw(c->f->container, c->mem, 0, SIZE));
+	child_check(vu_locked_kib() == KIB(NPAGES));
+	child_check(vu_map_rw(c->second, c->mem, 0, PAGES(1)) == -EPERM);
+	child_check(!vu_unmap(c->f->container, 0, SIZE, 0, NULL));
+	child_check(!vu_locked_kib());
+}
+
+static void what_a_process_registers_is_its_own(void **state)
+{
+	struct child_case c;
+
+	child_case_init(&c, *state);
+	c.second = second_container(*state, VFIO_TYPE1_STRICT_IOMMU);
+	registered(c.f, c.mem);
+	in_child(try_to_use_the_parents, &c);
+	/* Of fork() the parent notices nothing: its pages are its own. */
+	assert_dma_reaches(c.f, 0, c.mem + PAGES(100), BASE + PAGES(100));
+	assert_ok(vu_map_rw(c.f->container, c.mem, 0, SIZE));
+	assert_dma_reaches(c.f, 0, c.mem + PAGES(7), PAGES(7));
+	assert_charged(c.f, NPAGES);
+	assert_pinned(c.f, NPAGES);
+	fixture_close_device(c.f, 1);
+	close(c.second);
+	child_case_end(&c);
+}
+
+static void fork_and_wait(void *arg)
+{
+	struct child_case *c = arg;
+	char byte;
+
+	memset(c->mem, 0x22, SIZE);
+	child_check(write(c->to_parent[1], "", 1) == 1);
+	child_check(read(c->to_child[0], &byte, 1) == 1);
+}
+
+/* The parent writes while a child has a copy: it must not be the parent that gets one. */
+static void fork_does_not_part_memory_from_the_device(void **state)
+{
+	struct child_case c;
+	int status;
+	char byte;
+	pid_t pid;
+
+	child_case_init(&c, *state);
+	registered(c.f, c.mem);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		fork_and_wait(&c);
+		_exit(0);
+	}
+	memset(c.mem, 0x33, SIZE);
+	assert_int_equal(read(c.to_parent[0], &byte, 1), 1);
+	assert_ok(vu_map_rw(c.f->container, c.mem, 0, SIZE));
+	assert_dma_reaches(c.f, 0, c.mem + PAGES(100), PAGES(100));
+	assert_dma_reaches(c.f, 0, c.mem, BASE);
+	assert_int_equal(write(c.to_child[1], "", 1), 1);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	child_case_end(&c);
+}
+
+/* In a child, which the second container belongs to. */
+static void register_and_map(void *arg)
+{
+	struct child_case *c = arg;
+
+	child_check(!vu_set_iommu(c->second, VFIO_TYPE1v2_IOMMU));
+	child_check(!vu_register(c->second, c->mem, SIZE / 2, 0));
+	child_check(!vu_register(c->second, c->mem, SIZE / 2, 0));
+	child_check(!vu_register(c->second, c->mem + SIZE / 2, SIZE / 2, 0));
+	child_check(!vu_map_rw(c->second, c->mem, BASE, PAGES(10)));
+	child_check(vu_locked_kib() == KIB(NPAGES));
+}
+
+/* A container may outlive its process, and so may what is mapped in it. */
+static void exit_leaves_what_is_mapped(void **state)
+{
+	struct child_case c;
+
+	child_case_init(&c, *state);
+	c.second = second_container(*state, 0);
+	in_child(register_and_map, &c);
+	wait_pinned(c.f, NPAGES / 2);
+	/* The container is free for somebody else. */
+	assert_ok(vu_register(c.second, c.mem, SIZE, 0));
+	assert_ok(vu_map_rw(c.second, c.mem, 0, SIZE));
+	assert_charged(c.f, NPAGES);
+	assert_pinned(c.f, NPAGES + NPAGES / 2);
+	assert_unmaps(c.second, BASE, PAGES(10), PAGES(10));
+	wait_pinned(c.f, NPAGES);
+	fixture_open_device(c.f, 1);
+	assert_dma_reaches(c.f, 1, c.mem, 0);
+	fixture_close_device(c.f, 1);
+	close(c.second);
+	/* This process still has the other one. */
+	assert_pinned(c.f, NPAGES);
+	assert_ok(vu_unregister(c.f->container, c.mem, SIZE));
+	assert_nothing_held(c.f);
+	child_case_end(&c);
+}
+
+static void register_map_and_exec(void *arg)
+{
+	struct child_case *c = arg;
+	char second[16];
+
+	register_and_map(arg);
+	child_check(!fcntl(c->second, F_SETFD, 0));
+	snprintf(second, sizeof(second), "%d", c->second);
+	execl("/proc/self/exe", "test_registry", "exec", second, NULL);
+	child_check(false);
+}
+
+/* What the executed program does. */
+static int after_exec(int container)
+{
+	char *mem = private_memory();
+
+	child_check(!vu_locked_kib());
+	/* What was mapped is there, what was registered is not. */
+	child_check(vu_map_rw(container, mem, BASE, PAGES(10)) == -EEXIST);
+	child_check(vu_unregister(container, mem, SIZE) == -ENOENT);
+	child_check(!vu_register(container, mem, SIZE, 0));
+	child_check(!vu_map_rw(container, mem, 0, SIZE));
+	child_check(vu_locked_kib() == KIB(NPAGES));
+	child_check(!vu_unmap(container, 0, SIZE, 0, NULL));
+	child_check(!vu_unregister(container, mem, SIZE));
+	child_check(!vu_locked_kib());
+	return 0;
+}
+
+static void exec_leaves_what_is_mapped(void **state)
+{
+	struct child_case c;
+
+	child_case_init(&c, *state);
+	c.second = second_container(*state, 0);
+	in_child(register_map_and_exec, &c);
+	wait_pinned(c.f, NPAGES / 2);
+	assert_unmaps(c.second, BASE, PAGES(10), PAGES(10));
+	wait_pinned(c.f, 0);
+	fixture_close_device(c.f, 1);
+	close(c.second);
+	child_case_end(&c);
+}
+
+/* In a child. */
+static void take_over(void *arg)
+{
+	struct child_case *c = arg;
+
+	child_check(!vu_locked_kib());
+	child_check(!vu_map(c->f->container, c->mem, BASE, PAGES(10), VFIO_DMA_MAP_FLAG_VADDR));
+	child_check(vu_locked_kib() == KIB(10));
+	child_check(write(c->to_parent[1], "", 1) == 1);
+}
+
+/* A mapping that another process is given is charged to it; the region stays. */
+static void a_mapping_can_be_handed_over(void **state)
+{
+	struct child_case c;
+
+	child_case_init(&c, *state);
+	assert_ok(vu_register(c.f->container, c.mem, SIZE, 0));
+	assert_ok(vu_map_rw(c.f->container, c.mem, BASE, PAGES(10)));
+	assert_unmaps_at(c.f->container, BASE, PAGES(10), VFIO_DMA_UNMAP_FLAG_VADDR, PAGES(10),
+			 __FILE__, __LINE__);
+	in_child(take_over, &c);
+	assert_charged(c.f, NPAGES);
+	assert_pinned(c.f, NPAGES);
+	assert_dma_reaches(c.f, 0, c.mem, BASE);
+	assert_ret(vu_unregister(c.f->container, c.mem, SIZE), -EBUSY);
+	/* And back. */
+	assert_unmaps_at(c.f->container, BASE, PAGES(10), VFIO_DMA_UNMAP_FLAG_VADDR, PAGES(10),
+			 __FILE__, __LINE__);
+	assert_ok(vu_map(c.f->container, c.mem, BASE, PAGES(10), VFIO_DMA_MAP_FLAG_VADDR));
+	assert_charged(c.f, NPAGES);
+	assert_unmaps(c.f->container, BASE, PAGES(10), PAGES(10));
+	assert_ok(vu_unregister(c.f->container, c.mem, SIZE));
+	assert_nothing_held(c.f);
+	child_case_end(&c);
+}
+
+/* ---- Dirty pages ---- */
+
+static void dirty_tracking_is_the_same(void **state)
+{
+	const struct fixture *f = *state;
+	struct {
+		struct vfio_iommu_type1_dirty_bitmap head;
+		struct vfio_iommu_type1_dirty_bitmap_get range;
+	} get = {
+		.head = { .argsz = sizeof(get), .flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_START },
+		.range = { .iova = BASE, .size = PAGES(100) },
+	};
+	char *mem = memory();
+	__u64 bits[2] = {};
+
+	get.range.bitmap.pgsize = VU_PAGE;
+	get.range.bitmap.size = sizeof(bits);
+	get.range.bitmap.data = bits;
+	assert_ok(vu_register(f->container, mem, SIZE, 0));
+	assert_int_equal(ioctl(f->container, VFIO_IOMMU_DIRTY_PAGES, &get), 0);
+	assert_ok(vu_map_rw(f->container, mem, BASE, PAGES(100)));
+	get.head.flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP;
+	assert_int_equal(ioctl(f->container, VFIO_IOMMU_DIRTY_PAGES, &get), 0);
+	assert_true(bits[0] == ~0ULL && bits[1] == (1ULL << 36) - 1);
+	vu_free(mem, SIZE);
+}
+
+/* ---- The example of the documentation ---- */
+
+/* Where tests/vm/check puts it. */
+#define EXAMPLE	"/registered-memory"
+
+/* Runs in a child. */
+static void exec_example(void *arg)
+{
+	const struct child_case *c = arg;
+	char group[16];
+
+	snprintf(group, sizeof(group), "%d", c->f->pci[0].group);
+	child_check(dup2(c->to_parent[1], STDOUT_FILENO) >= 0);
+	execl(EXAMPLE, EXAMPLE, group, NULL);
+	child_check(false);
+}
+
+static void the_example_does_what_it_says(void **state)
+{
+	char out[4096] = "", *line;
+	struct child_case c;
+	unsigned int lines = 0;
+
+	child_case_init(&c, *state);
+	in_child(exec_example, &c);
+	assert_true(read(c.to_parent[0], out, sizeof(out) - 1) > 0);
+	for (line = strtok(out, "\n"); line; line = strtok(NULL, "\n"), lines++)
+		print_message("%s\n", line);
+	assert_int_equal(lines, 16);
+	assert_nothing_held(c.f);
+	child_case_end(&c);
+}
+
+/* ---- Races ---- */
+
+#define RACE_US		2000000
+#define RACE_PAGES	300UL
+#define RACE_THREADS	6
+
+/* What all threads work on: three regions side by side, two containers. */
+struct race {
+	int container[2];
+	char *mem;
+	bool stop;
+	unsigned int done[RACE_THREADS];
+	int odd;
+};
+
+struct racer {
+	struct race *race;
+	unsigned int nr;
+	pthread_t thread;
+};
+
+static bool race_on(struct race *r)
+{
+	return !__atomic_load_n(&r->stop, __ATOMIC_RELAXED);
+}
+
+/* One of the answers that the others can cause. */
+static void race_answer(struct race *r, int ret, int a, int b, int c)
+{
+	if (ret && ret != a && ret != b && ret != c)
+		r->odd = ret;
+}
+
+static void *race_thread(void *arg)
+{
+	struct racer *me = arg;
+	struct race *r = me->race;
+	unsigned int seed = me->nr, turn;
+
+	for (turn = 0; race_on(r); turn++) {
+		const unsigned int which = rand_r(&seed) % 3;
+		char *mem = r->mem + which * PAGES(RACE_PAGES);
+		const int container = r->container[rand_r(&seed) % 2];
+		const __u64 iova = BASE + me->nr * GIB, size = PAGES(1 + rand_r(&seed) % 50);
+		int ret;
+
+		switch (me->nr) {
+		case 0:	/* registers, as often as others unregister */
+			ret = vu_register(container, mem, PAGES(RACE_PAGES), 0);
+			race_answer(r, ret, -EFAULT, -ENOMEM, -EINVAL);
+			break;
+		case 1:	/* unregisters */
+			ret = vu_unregister(container, mem, PAGES(RACE_PAGES));
+			race_answer(r, ret, -ENOENT, -EBUSY, 0);
+			break;
+		case 2:	/* changes memory */
+			mem += PAGES(rand_r(&seed) % RACE_PAGES);
+			if (turn % 2)
+				ret = madvise(mem, VU_PAGE, MADV_DONTNEED);
+			else
+				ret = mmap(mem, VU_PAGE, PROT_READ | PROT_WRITE,
+					   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) !=
+				      mem;
+			break;
+		default: /* map and unmap */
+			mem += PAGES(rand_r(&seed) % (RACE_PAGES - 50));
+			ret = vu_map_rw(container, mem, iova, size);
+			race_answer(r, ret, -ESTALE, -EFAULT, -ENOMEM);
+			if (!ret)
+				ret = vu_unmap(container, iova, size, 0, NULL);
+		}
+		r->done[me->nr] += !ret;
+	}
+	return NULL;
+}
+
+static void race_start(struct race *r, struct racer *racers, int first, int second)
+{
+	unsigned int i;
+
+	memset(r, 0, sizeof(*r));
+	r->container[0] = first;
+	r->container[1] = second;
+	r->mem = mmap(NULL, PAGES(3 * RACE_PAGES), PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	for (i = 0; i < RACE_THREADS; i++) {
+		racers[i] = (struct racer) { .race = r, .nr = i };
+		if (r->mem == MAP_FAILED ||
+		    pthread_create(&racers[i].thread, NULL, race_thread, &racers[i]))
+			abort();
+	}
+}
+
+static void everything_at_once(void **state)
+{
+	struct fixture *f = *state;
+	int second = second_container(f, VFIO_TYPE1v2_IOMMU);
+	struct racer racers[RACE_THREADS];
+	struct race r;
+	unsigned int i, left = 0;
+
+	race_start(&r, racers, f->container, second);
+	usleep(RACE_US);
+	__atomic_store_n(&r.stop, true, __ATOMIC_RELAXED);
+	for (i = 0; i < RACE_THREADS; i++) {
+		assert_int_equal(pthread_join(racers[i].thread, NULL), 0);
+		at_step("thread %u", i);
+		assert_true(r.done[i] > 0);
+	}
+	assert_int_equal(r.odd, 0);
+	for (i = 0; i < 3; i++)
+		while (!vu_unregister(second, r.mem + i * PAGES(RACE_PAGES), PAGES(RACE_PAGES)))
+			left++;
+	assert_nothing_held(f);
+	print_message("%u registered, %u of them left\n", r.done[0], left);
+	vu_free(r.mem, PAGES(3 * RACE_PAGES));
+	fixture_close_device(f, 1);
+	close(second);
+}
+
+/* In a child, until it is killed. */
+static void race_for_ever(struct child_case *c)
+{
+	struct racer racers[RACE_THREADS];
+	int first = vu_container_open();
+	struct race r;
+
+	child_check(!vu_group_open(&c->f->pci[0]) && !vu_group_attach(&c->f->pci[0], first));
+	child_check(!vu_set_iommu(first, VFIO_TYPE1v2_IOMMU));
+	child_check(!vu_set_iommu(c->second, VFIO_TYPE1v2_IOMMU));
+	race_start(&r, racers, first, c->second);
+	pause();
+}
+
+/* The process dies in the middle of everything; one container outlives it, one does not. */
+static void killed_at_any_time(void **state)
+{
+	struct child_case c;
+	unsigned int i;
+
+	child_case_init(&c, *state);
+	for (i = 0; i < 12; i++) {
+		int status;
+		pid_t pid;
+
+		c.second = second_container(c.f, 0);
+		pid = fork();
+		assert_true(pid >= 0);
+		if (!pid) {
+			race_for_ever(&c);
+			_exit(1);
+		}
+		usleep(20000 + 50000 * i);
+		assert_int_equal(kill(pid, SIGKILL), 0);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFSIGNALED(status));
+		/* What was mapped in the one that is left goes with it. */
+		if (i % 2)
+			vu_unmap(c.second, 0, 0, VFIO_DMA_UNMAP_FLAG_ALL, NULL);
+		else
+			close(c.second);
+		fixture_close_device(c.f, 1);
+		wait_pinned(c.f, 0);
+		if (i % 2)
+			close(c.second);
+	}
+	child_case_end(&c);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		TEST_V2(it_can_be_found),
+		TEST_V2(wrong_values_are_refused),
+		TEST_V2(one_pin_for_all_containers),
+		TEST_V1(again_takes_a_reference),
+		TEST_V2(partly_inside_is_pinned_as_ever),
+		TEST_V2(the_limit_counts_once),
+		TEST_V2(a_mapping_keeps_its_region),
+		TEST_V2(the_last_container_takes_everything),
+		TEST_V2(attach_replays_registered_memory),
+		TEST_V2(strict_containers_want_registered_memory),
+		TEST_V2(unmapped_memory_is_stale),
+		TEST_V2(dropped_memory_is_stale),
+		TEST_V2(moved_memory_is_stale),
+		TEST_V2(punched_memory_is_stale),
+		TEST_V2(the_same_memory_again_is_not_stale),
+		TEST_V2(what_a_process_registers_is_its_own),
+		TEST_V2(fork_does_not_part_memory_from_the_device),
+		TEST_V2(exit_leaves_what_is_mapped),
+		TEST_V2(exec_leaves_what_is_mapped),
+		TEST_V2(a_mapping_can_be_handed_over),
+		TEST_V2(dirty_tracking_is_the_same),
+		TEST_CLOSED(the_example_does_what_it_says),
+		TEST_V2(everything_at_once),
+		TEST_CLOSED(killed_at_any_time),
+	};
+
+	/* exec CONTAINER: what exec_leaves_what_is_mapped() goes on with. */
+	if (argc == 3 && !strcmp(argv[1], "exec"))
+		return after_exec(atoi(argv[2]));
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

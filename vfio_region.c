@@ -1,0 +1,580 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A region: user memory that was pinned and charged once, and which page frames it
+ * consists of, so that a page can be mapped without being looked up in user memory,
+ * and unmapped without being unpinned.
+ *
+ * Frames are kept by slots of VFIO_SLOT_BYTES of user addresses.  The frames of a
+ * slot mostly follow each other, and all are of one kind: then a word says it all.
+ * Else the slot points to a table with a word per page.  The first and the last
+ * slot of a region may be there only in part; entries count from the first page
+ * that is.
+ *
+ * The process may change its memory later: unmap it, throw it away, put something
+ * else in its place.  The region stays what it was, and so do its mappings, but a
+ * new mapping has to be of what the process sees, or it would be given what it
+ * does not know of.  So a change marks the slots that it touches, and who wants
+ * to map a marked slot first compares the process's memory with the region's.
+ * A mark means no more than that: reclaim, compaction and others touch pages that
+ * are pinned, too, and put them back.  A mark goes when all of its slot was compared;
+ * who maps only a part of it tries that once, as far as nothing has to be faulted in.
+ */
+
+#include <linux/log2.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+#include "vfio_type1.h"
+
+/* Of the word of a slot. */
+#define SLOT_TABLE	BIT_ULL(0)	/* points to a table */
+#define SLOT_MARK	BIT_ULL(1)	/* memory may have changed */
+#define SLOT_TRIED	BIT_ULL(3)	/* with a mark: and it was not the same, or not all there */
+/* Of the word of a page, or of a slot without a table: the kind. */
+#define ENTRY_RESERVED	BIT_ULL(2)
+#define ENTRY_FLAGS	(SLOT_TABLE | SLOT_MARK | ENTRY_RESERVED | SLOT_TRIED)
+#define ENTRY_PFN_SHIFT	4
+/* From the word of a page to that of the next one, if it follows. */
+#define ENTRY_NEXT	BIT_ULL(ENTRY_PFN_SHIFT)
+
+/* Pages compared, or runs unpinned, at a time. */
+#define CHECK_BATCH	64
+#define UNPIN_BATCH	64
+
+/* ---- slots ---- */
+
+/* Pages of the first slot that lie before the region. */
+static unsigned long region_lead(const struct vfio_region *region)
+{
+	return (region->vaddr >> PAGE_SHIFT) % VFIO_SLOT_PAGES;
+}
+
+static unsigned long slot_of(const struct vfio_region *region, unsigned long page)
+{
+	return (page + region_lead(region)) / VFIO_SLOT_PAGES;
+}
+
+/* First page of a slot. */
+static unsigned long slot_first(const struct vfio_region *region, unsigned long slot)
+{
+	return slot ? slot * VFIO_SLOT_PAGES - region_lead(region) : 0;
+}
+
+/* First page after a slot. */
+static unsigned long slot_end(const struct vfio_region *region, unsigned long slot)
+{
+	return min((slot + 1) * VFIO_SLOT_PAGES - region_lead(region), region->npages);
+}
+
+static u64 *slot_table(u64 word)
+{
+	return (u64 *)(unsigned long)(word & ~ENTRY_FLAGS);
+}
+
+/*
+ * The word of a page, and, in @n, how many pages of its slot follow it, itself
+ * counted; not more than @max are looked at.
+ */
+static __always_inline u64 region_entry(const struct vfio_region *region, unsigned long page,
+					unsigned long max, unsigned long *n)
+{
+	unsigned long slot = slot_of(region, page);
+	u64 word = READ_ONCE(region->slots[slot]);
+	const u64 *entry;
+
+	max = min(max, slot_end(region, slot) - page);
+	page -= slot_first(region, slot);
+	if (!(word & SLOT_TABLE)) {
+		*n = max;
+		return (word & ~(SLOT_MARK | SLOT_TRIED)) + page * ENTRY_NEXT;
+	}
+	entry = slot_table(word) + page;
+	for (*n = 1; *n < max && entry[*n] == entry[0] + *n * ENTRY_NEXT; )
+		(*n)++;
+	return entry[0];
+}
+
+/**
+ * vfio_region_run() - the frames from a page on
+ * @region: the region
+ * @page: first page, counted from the start of the region
+ * @max: pages wanted at most
+ *
+ * Takes the same time for any page; pages that follow are looked at once.
+ *
+ * Context: a reference to the region is held.
+ * Return: a run, @max pages long if all of them follow each other; not one that was
+ * written to, whatever devices did.
+ */
+struct vfio_run vfio_region_run(const struct vfio_region *region, unsigned long page,
+				unsigned long max)
+{
+	unsigned long n, more;
+	u64 entry;
+
+	max = min3(max, region->npages - page, VFIO_RUN_PAGES_MAX);
+	entry = region_entry(region, page, max, &n);
+	while (n < max && region_entry(region, page + n, max - n, &more) == entry + n * ENTRY_NEXT)
+		n += more;
+	return vfio_run_make(entry >> ENTRY_PFN_SHIFT, n,
+			     entry & ENTRY_RESERVED ? VFIO_RUN_RESERVED : 0);
+}
+
+/**
+ * vfio_region_count_ram() - count pages of the kind that is charged
+ * @region: the region
+ * @page: first page, counted from the start of the region
+ * @npages: how many to look at
+ *
+ * Context: may sleep; a reference to the region is held.
+ * Return: pages that are not reserved.
+ */
+unsigned long vfio_region_count_ram(const struct vfio_region *region, unsigned long page,
+				    unsigned long npages)
+{
+	unsigned long end = page + npages, ram = 0;
+	struct vfio_run run;
+
+	for (; page < end; page += vfio_run_npages(run)) {
+		run = vfio_region_run(region, page, end - page);
+		if (!vfio_run_reserved(run))
+			ram += vfio_run_npages(run);
+		cond_resched();
+	}
+	return ram;
+}
+
+/* ---- pinning and unpinning ---- */
+
+static int region_prot(const struct vfio_region *region)
+{
+	return region->read_only ? IOMMU_READ : IOMMU_READ | IOMMU_WRITE;
+}
+
+/**
+ * struct region_fill - a region being filled
+ * @region: the region
+ * @batch: pages pinned last
+ * @npages: pages of complete slots
+ * @nr: pages in @entries
+ * @entries: words of the pages of the next slot
+ * @pages: memory for @batch
+ */
+struct region_fill {
+	struct vfio_region *region;
+	struct vfio_pin_batch batch;
+	unsigned long npages;
+	unsigned int nr;
+	u64 entries[VFIO_SLOT_PAGES];
+	struct page *pages[VFIO_PIN_BATCH_MAX];
+};
+
+/* A copy of the words of a slot's pages, aligned so that a pointer to it has room for flags. */
+static u64 *table_create(const u64 *entries, unsigned int nr)
+{
+	u64 *table = kmalloc(roundup_pow_of_two(nr * sizeof(*table)), GFP_KERNEL_ACCOUNT);
+
+	if (table)
+		memcpy(table, entries, nr * sizeof(*table));
+	return table;
+}
+
+/* All pages of a slot are known: keep them, in a word if that is possible. */
+static int fill_slot(struct region_fill *fill)
+{
+	struct vfio_region *region = fill->region;
+	unsigned long slot = slot_of(region, fill->npages);
+	u64 word = fill->entries[0];
+	unsigned int n = 1;
+	u64 *table;
+
+	while (n < fill->nr && fill->entries[n] == word + n * ENTRY_NEXT)
+		n++;
+	if (n < fill->nr) {
+		table = table_create(fill->entries, fill->nr);
+		if (!table)
+			return -ENOMEM;
+		word = (unsigned long)table | SLOT_TABLE;
+	}
+	/* It may have got a mark already. */
+	spin_lock(&region->lock);
+	WRITE_ONCE(region->slots[slot], region->slots[slot] | word);
+	spin_unlock(&region->lock);
+	fill->npages += fill->nr;
+	fill->nr = 0;
+	return 0;
+}
+
+/* Keep all pages of a run. */
+static int fill_run(struct region_fill *fill, struct vfio_run run)
+{
+	u64 entry = ((u64)vfio_run_pfn(run) << ENTRY_PFN_SHIFT) |
+		    (vfio_run_reserved(run) ? ENTRY_RESERVED : 0);
+	unsigned long npages = vfio_run_npages(run), first = fill->npages;
+	int ret = 0;
+
+	for (; npages; npages--, entry += ENTRY_NEXT) {
+		/* Also after a failure: what is in @entries will be unpinned. */
+		fill->entries[fill->nr++] = entry;
+		if (first + fill->nr < slot_end(fill->region, slot_of(fill->region, first)))
+			continue;
+		ret = fill_slot(fill);
+		if (ret)
+			break;
+		first = fill->npages;
+	}
+	if (!ret)
+		return 0;
+	/* The rest of the run has no place. */
+	run = vfio_run_make((entry >> ENTRY_PFN_SHIFT) + 1, npages - 1,
+			    run.word & (VFIO_RUN_WRITE | VFIO_RUN_RESERVED));
+	if (vfio_run_npages(run))
+		vfio_unpin_runs(&run, 1);
+	return ret;
+}
+
+static unsigned long batch_count_ram(const struct vfio_pin_batch *batch)
+{
+	unsigned int i, ram = 0;
+
+	for (i = 0; i < batch->size && !batch->pfnmap; i++)
+		ram += !PageReserved(batch->pages[i]);
+	return ram;
+}
+
+/* Pin, charge, and keep the next pages, and tell why if that is not possible. */
+static int fill_batch(struct vfio_type1_container *container, struct region_fill *fill)
+{
+	struct vfio_region *region = fill->region;
+	unsigned long page = fill->npages + fill->nr, ram, npages = region->npages - page;
+	unsigned long vaddr = region->vaddr + (page << PAGE_SHIFT);
+	int prot = region_prot(region), ret;
+
+	ret = vfio_pin_fill(&fill->batch, region->owner.mm, vaddr, npages, prot);
+	vfio_count(container, VFIO_COUNT_PIN_CALLS, 1);
+	if (ret < 0) {
+		if (ret != -EINTR)
+			vfio_refuse(container, VFIO_REFUSE_PIN,
+				    "REGISTER_MEMORY vaddr 0x%lx size 0x%lx: cannot pin page %lu, memory at vaddr 0x%lx, for %s: %s: error %d",
+				    region->vaddr, region->npages << PAGE_SHIFT, page, vaddr,
+				    region->read_only ? "reading" : "writing",
+				    vfio_pin_why_not(region->owner.mm, vaddr, prot, ret), ret);
+		return ret;
+	}
+	vfio_count(container, VFIO_COUNT_PINNED_PAGES, ret);
+	ram = batch_count_ram(&fill->batch);
+	ret = vfio_account_charge(&region->owner, ram);
+	if (ret == -ENOMEM)
+		vfio_account_refuse(container, &region->owner, "REGISTER_MEMORY vaddr",
+				    region->vaddr, npages);
+	if (ret)
+		return ret;
+	region->locked_vm += ram;
+
+	while (fill->batch.pos < fill->batch.size) {
+		struct vfio_run run;
+		unsigned int nr = 0;
+
+		vfio_pin_cut(&fill->batch, &run, &nr, 1, VFIO_RUN_PAGES_MAX, prot);
+		ret = fill_run(fill, run);
+		if (ret)
+			return ret;
+	}
+	cond_resched();
+	return 0;
+}
+
+/* Unpin and forget the first @npages pages, which end with a slot. */
+static void region_empty(struct vfio_region *region, unsigned long npages)
+{
+	u64 flags = vfio_run_flags(region_prot(region));
+	struct vfio_run runs[UNPIN_BATCH];
+	unsigned int nr = 0;
+	unsigned long page, slot;
+
+	for (page = 0; page < npages && !region->kept; page += vfio_run_npages(runs[nr++])) {
+		if (nr == UNPIN_BATCH) {
+			vfio_unpin_runs(runs, nr);
+			nr = 0;
+			cond_resched();
+		}
+		runs[nr] = vfio_region_run(region, page, npages - page);
+		runs[nr].word |= flags;
+	}
+	vfio_unpin_runs(runs, nr);
+	for (slot = 0; npages && slot <= slot_of(region, npages - 1); slot++) {
+		if (region->slots[slot] & SLOT_TABLE)
+			kfree(slot_table(region->slots[slot]));
+		cond_resched();
+	}
+}
+
+/* Undo a registration that failed half-way. */
+static void fill_undo(struct region_fill *fill)
+{
+	u64 flags = vfio_run_flags(region_prot(fill->region));
+	unsigned int i;
+
+	vfio_pin_drop(&fill->batch, region_prot(fill->region));
+	for (i = 0; i < fill->nr; i++) {
+		struct vfio_run run = vfio_run_make(fill->entries[i] >> ENTRY_PFN_SHIFT, 1, flags);
+
+		if (!(fill->entries[i] & ENTRY_RESERVED))
+			vfio_unpin_runs(&run, 1);
+	}
+	region_empty(fill->region, fill->npages);
+}
+
+/* Pin all pages of a new region, or none. */
+static int region_fill(struct vfio_type1_container *container, struct vfio_region *region)
+{
+	struct region_fill *fill = kvmalloc(sizeof(*fill), GFP_KERNEL_ACCOUNT);
+	int ret = 0;
+
+	if (!fill)
+		return -ENOMEM;
+	fill->region = region;
+	fill->batch.pages = fill->pages;
+	fill->batch.capacity = VFIO_PIN_BATCH_MAX;
+	fill->batch.size = 0;
+	fill->batch.pos = 0;
+	fill->npages = 0;
+	fill->nr = 0;
+	while (!ret && fill->npages < region->npages)
+		ret = fill_batch(container, fill);
+	if (ret)
+		fill_undo(fill);
+	kvfree(fill);
+	return ret;
+}
+
+static void region_free(struct vfio_region *region)
+{
+	vfio_account_refund(&region->owner, region->locked_vm);
+	vfio_owner_put(&region->owner);
+	kvfree(region);
+}
+
+/**
+ * vfio_region_create() - pin and charge memory of the calling process
+ * @container: where messages are counted
+ * @registry: what the region will be put into
+ * @vaddr: first byte, page aligned, without a tag
+ * @npages: pages, at least one
+ * @read_only: devices may only read it
+ *
+ * Context: may sleep; takes mmap_lock.
+ * Return: the region, watched, with one reference; or an ERR_PTR: as vfio_pin_fill()
+ * and vfio_account_charge(), -EOPNOTSUPP without MMU notifiers.
+ */
+struct vfio_region *vfio_region_create(struct vfio_type1_container *container,
+				       struct vfio_registry *registry, unsigned long vaddr,
+				       unsigned long npages, bool read_only)
+{
+	unsigned long lead = (vaddr >> PAGE_SHIFT) % VFIO_SLOT_PAGES;
+	struct vfio_region *region;
+	int ret;
+
+	region = kvzalloc(struct_size(region, slots, DIV_ROUND_UP(lead + npages, VFIO_SLOT_PAGES)),
+			  GFP_KERNEL_ACCOUNT);
+	if (!region)
+		return ERR_PTR(-ENOMEM);
+	region->registry = registry;
+	refcount_set(&region->users, 1);
+	region->vaddr = vaddr;
+	region->npages = npages;
+	region->read_only = read_only;
+	region->registered = 1;
+	spin_lock_init(&region->lock);
+	ret = vfio_owner_init(&region->owner);
+	if (ret) {
+		kvfree(region);
+		return ERR_PTR(ret);
+	}
+	vfio_owner_init_limit(&region->owner);
+	ret = vfio_watch_start(region);
+	if (!ret) {
+		/* What began to change before cannot leave a mark. */
+		vfio_watch_read(region);
+		ret = region_fill(container, region);
+		if (ret)
+			vfio_watch_stop(region);
+	}
+	if (ret) {
+		region_free(region);
+		return ERR_PTR(ret);
+	}
+	return region;
+}
+
+/**
+ * vfio_region_put() - drop a reference to a region
+ * @region: the region; with the last one, its pages are unpinned and no longer
+ *	charged.  It is in no tree any more then
+ *
+ * Context: may sleep.
+ */
+void vfio_region_put(struct vfio_region *region)
+{
+	if (!refcount_dec_and_test(&region->users))
+		return;
+	if (region->kept)
+		pr_err_ratelimited("registered memory at vaddr 0x%lx size 0x%lx stays pinned\n",
+				   region->vaddr, region->npages << PAGE_SHIFT);
+	region_empty(region, region->npages);
+	region_free(region);
+}
+
+/* ---- changes of the process's memory ---- */
+
+/**
+ * vfio_region_mark() - the process changes its memory
+ * @region: the region
+ * @vaddr: first byte that changes
+ * @last: last byte
+ *
+ * Context: region->lock held; must not sleep.
+ */
+void vfio_region_mark(struct vfio_region *region, unsigned long vaddr, unsigned long last)
+{
+	unsigned long slot, end;
+
+	lockdep_assert_held(&region->lock);
+	vaddr = max(vaddr, region->vaddr);
+	last = min(last, region->vaddr + (region->npages << PAGE_SHIFT) - 1);
+	if (vaddr > last)
+		return;
+	end = slot_of(region, (last - region->vaddr) >> PAGE_SHIFT);
+	for (slot = slot_of(region, (vaddr - region->vaddr) >> PAGE_SHIFT); slot <= end; slot++) {
+		u64 word = region->slots[slot];
+
+		if (!(word & SLOT_MARK))
+			WRITE_ONCE(region->nr_marked, region->nr_marked + 1);
+		WRITE_ONCE(region->slots[slot], (word | SLOT_MARK) & ~SLOT_TRIED);
+	}
+}
+
+/* Is all of a slot the process's memory?  False also if some of it is not at hand. */
+static bool region_same_fast(const struct vfio_region *region, unsigned long slot)
+{
+	struct page *pages[CHECK_BATCH] __uninitialized;
+	unsigned long page, end = slot_end(region, slot), n;
+	bool same = true;
+	int got, i;
+
+	for (page = slot_first(region, slot); page < end && same; page += got) {
+		got = get_user_pages_fast_only(region->vaddr + (page << PAGE_SHIFT),
+					       min_t(unsigned long, end - page, CHECK_BATCH),
+					       region->read_only ? 0 : FOLL_WRITE, pages);
+		if (got <= 0)
+			return false;
+		for (i = 0; i < got; i++) {
+			same &= region_entry(region, page + i, 1, &n) >> ENTRY_PFN_SHIFT ==
+				page_to_pfn(pages[i]);
+			put_page(pages[i]);
+		}
+	}
+	return same;
+}
+
+/*
+ * Compare pages of a region with the process's memory.  Return: 0 if they are the
+ * same; -ESTALE with @changed set to the first that is not; -EINTR.
+ */
+static int region_compare(const struct vfio_region *region, unsigned long page,
+			  unsigned long end, unsigned long *changed)
+{
+	struct page *pages[CHECK_BATCH] __uninitialized;
+	struct vfio_pin_batch batch = { .pages = pages, .capacity = CHECK_BATCH };
+	unsigned long n, same;
+	int prot = region_prot(region), ret = 0;
+	u64 entry, pfn;
+
+	for (; page < end && !ret; page += batch.size) {
+		ret = vfio_pin_fill(&batch, region->owner.mm,
+				    region->vaddr + (page << PAGE_SHIFT), end - page, prot);
+		if (ret < 0) {
+			*changed = page;
+			return ret == -EINTR ? ret : -ESTALE;
+		}
+		ret = 0;
+		for (same = 0; same < batch.size; same++) {
+			entry = region_entry(region, page + same, 1, &n) >> ENTRY_PFN_SHIFT;
+			pfn = batch.pfnmap ? batch.pfn + same : page_to_pfn(pages[same]);
+			if (entry != pfn) {
+				*changed = page + same;
+				ret = -ESTALE;
+				break;
+			}
+		}
+		vfio_pin_drop(&batch, prot);
+		cond_resched();
+	}
+	return ret;
+}
+
+/* A marked slot was compared as a whole, unless there was a change since @seq. */
+static void region_compared(struct vfio_region *region, unsigned long slot, unsigned long seq,
+			    bool same)
+{
+	u64 word;
+
+	spin_lock(&region->lock);
+	word = region->slots[slot];
+	if (!vfio_watch_changed(region, seq) && word & SLOT_MARK) {
+		if (same)
+			WRITE_ONCE(region->nr_marked, region->nr_marked - 1);
+		word = same ? word & ~(SLOT_MARK | SLOT_TRIED) : word | SLOT_TRIED;
+		WRITE_ONCE(region->slots[slot], word);
+	}
+	spin_unlock(&region->lock);
+}
+
+/* Compare pages of one marked slot, and all of it, if that was not done. */
+static int region_check_slot(struct vfio_region *region, unsigned long slot, unsigned long page,
+			     unsigned long end, unsigned long *changed)
+{
+	bool whole = page == slot_first(region, slot) && end == slot_end(region, slot);
+	unsigned long seq = vfio_watch_read(region);
+	int ret;
+
+	if (!whole && !(READ_ONCE(region->slots[slot]) & SLOT_TRIED)) {
+		whole = region_same_fast(region, slot);
+		region_compared(region, slot, seq, whole);
+		if (whole)
+			return 0;
+	}
+	ret = region_compare(region, page, end, changed);
+	if (!ret && whole)
+		region_compared(region, slot, seq, true);
+	return ret;
+}
+
+/**
+ * vfio_region_check_marked() - are pages of a region with marks still the process's?
+ * @region: a region in its registry's tree, of the calling process
+ * @page: first page, counted from the start of the region
+ * @npages: how many
+ * @changed: set to the first page that is not
+ *
+ * Looks at user memory only where a change left a mark.
+ *
+ * Context: may sleep; takes mmap_lock; a reference to the region is held, and the
+ * region is watched.
+ * Return: 0; -ESTALE if the process has other memory there, or none; -EINTR on a
+ * fatal signal.
+ */
+int vfio_region_check_marked(struct vfio_region *region, unsigned long page,
+			     unsigned long npages, unsigned long *changed)
+{
+	unsigned long end = page + npages, slot, next;
+	int ret = 0;
+
+	for (; page < end && !ret; page = next) {
+		slot = slot_of(region, page);
+		next = min(slot_end(region, slot), end);
+		if (READ_ONCE(region->slots[slot]) & SLOT_MARK)
+			ret = region_check_slot(region, slot, page, next, changed);
+	}
+	return ret;
+}

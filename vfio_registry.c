@@ -1,0 +1,600 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Which memory a process has registered, for all of its containers.
+ *
+ * A registry belongs to an mm.  A container belongs to one process: the one that
+ * opened it, or, once that one is gone or has nothing registered, whoever registers
+ * memory through it.  The registry goes with the process's last container, and its
+ * regions go with the process, or with the registry, or as they are unregistered,
+ * whatever comes first.
+ *
+ * A region that has left the registry cannot be mapped any more, but lives until its
+ * last mapping is gone: a mapping may outlive its process.  Only unregistering is
+ * refused while there are mappings.
+ */
+
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "vfio_type1.h"
+
+static DEFINE_MUTEX(registries_lock);
+static LIST_HEAD(registries);
+
+/* Mappings looked at under a tree's lock at a time, in search of one that uses a region. */
+#define FIND_STEP	512
+
+/* ---- the set of regions ---- */
+
+static unsigned long region_last(const struct vfio_region *region)
+{
+	return region->vaddr + (region->npages << PAGE_SHIFT) - 1;
+}
+
+/* The lowest region that touches a range, or NULL. */
+static struct vfio_region *registry_find(const struct vfio_registry *registry,
+					 unsigned long vaddr, unsigned long last)
+{
+	struct rb_node *node = registry->regions.rb_node;
+	struct vfio_region *found = NULL;
+
+	while (node) {
+		struct vfio_region *region = rb_entry(node, struct vfio_region, node);
+
+		if (region_last(region) < vaddr) {
+			node = node->rb_right;
+		} else {
+			found = region;
+			if (region->vaddr <= vaddr)
+				break;
+			node = node->rb_left;
+		}
+	}
+	return found && found->vaddr <= last ? found : NULL;
+}
+
+/* The region is whole, and overlaps none. */
+static void registry_insert(struct vfio_registry *registry, struct vfio_region *region)
+{
+	struct rb_node **link = &registry->regions.rb_node, *parent = NULL;
+
+	lockdep_assert_held(&registry->mutex);
+	down_write(&registry->lock);
+	while (*link) {
+		parent = *link;
+		if (region->vaddr < rb_entry(parent, struct vfio_region, node)->vaddr)
+			link = &parent->rb_left;
+		else
+			link = &parent->rb_right;
+	}
+	rb_link_node(&region->node, parent, link);
+	rb_insert_color(&region->node, &registry->regions);
+	WRITE_ONCE(registry->nr_regions, registry->nr_regions + 1);
+	registry->npages += region->npages;
+	up_write(&registry->lock);
+}
+
+/* Take a region out, unless @idle is asked for and it is mapped.  Return: whether it is out. */
+static bool registry_remove(struct vfio_registry *registry, struct vfio_region *region, bool idle)
+{
+	lockdep_assert_held(&registry->mutex);
+	down_write(&registry->lock);
+	if (idle && refcount_read(&region->users) > 1) {
+		up_write(&registry->lock);
+		return false;
+	}
+	rb_erase(&region->node, &registry->regions);
+	WRITE_ONCE(registry->nr_regions, registry->nr_regions - 1);
+	registry->npages -= region->npages;
+	up_write(&registry->lock);
+	vfio_watch_stop(region);
+	return true;
+}
+
+static void registry_empty(struct vfio_registry *registry)
+{
+	struct vfio_region *region;
+	struct rb_node *node;
+
+	lockdep_assert_held(&registry->mutex);
+	while ((node = rb_first(&registry->regions))) {
+		region = rb_entry(node, struct vfio_region, node);
+		registry_remove(registry, region, false);
+		vfio_region_put(region);
+	}
+}
+
+/* ---- registries ---- */
+
+static void registry_orphaned(struct work_struct *work)
+{
+	struct vfio_registry *registry = container_of(work, struct vfio_registry, orphaned);
+
+	mutex_lock(&registry->mutex);
+	registry_empty(registry);
+	mutex_unlock(&registry->mutex);
+}
+
+/**
+ * vfio_registry_orphan() - the process of a registry is gone
+ * @registry: the registry, which has regions in it
+ *
+ * Empties it soon: from the end of an address space that cannot be done at once.
+ *
+ * Context: any.
+ */
+void vfio_registry_orphan(struct vfio_registry *registry)
+{
+	queue_work(system_unbound_wq, &registry->orphaned);
+}
+
+/* Find the caller's registry, or make one, and count @container in. */
+static struct vfio_registry *registry_get(struct vfio_type1_container *container)
+{
+	struct vfio_registry *registry;
+
+	mutex_lock(&registries_lock);
+	list_for_each_entry(registry, &registries, next) {
+		if (registry->mm == current->mm) {
+			kref_get(&registry->users);
+			goto found;
+		}
+	}
+	registry = kzalloc(sizeof(*registry), GFP_KERNEL_ACCOUNT);
+	if (!registry)
+		goto unlock;
+	kref_init(&registry->users);
+	INIT_LIST_HEAD(&registry->containers);
+	mmgrab(current->mm);
+	registry->mm = current->mm;
+	mutex_init(&registry->siblings);
+	mutex_init(&registry->mutex);
+	init_rwsem(&registry->lock);
+	registry->regions = RB_ROOT;
+	INIT_WORK(&registry->orphaned, registry_orphaned);
+	list_add(&registry->next, &registries);
+found:
+	mutex_lock(&registry->siblings);
+	list_add_tail(&container->sibling, &registry->containers);
+	mutex_unlock(&registry->siblings);
+unlock:
+	mutex_unlock(&registries_lock);
+	return registry;
+}
+
+static void registry_free(struct kref *users)
+{
+	struct vfio_registry *registry = container_of(users, struct vfio_registry, users);
+
+	mmdrop(registry->mm);
+	kfree(registry);
+}
+
+/* @container, which was counted in, is gone from it. */
+static void registry_put(struct vfio_registry *registry, struct vfio_type1_container *container)
+{
+	bool last;
+
+	mutex_lock(&registries_lock);
+	mutex_lock(&registry->siblings);
+	list_del(&container->sibling);
+	mutex_unlock(&registry->siblings);
+	last = list_empty(&registry->containers);
+	if (last)
+		list_del(&registry->next);
+	mutex_unlock(&registries_lock);
+	if (last) {
+		mutex_lock(&registry->mutex);
+		registry->closed = true;
+		registry_empty(registry);
+		mutex_unlock(&registry->mutex);
+		/* Without regions nobody queues it again. */
+		cancel_work_sync(&registry->orphaned);
+	}
+	kref_put(&registry->users, registry_free);
+}
+
+/**
+ * vfio_registry_join() - let a container belong to the calling process
+ * @container: the container; one that belongs to another process that lives, and
+ *	has memory registered, stays with it
+ *
+ * Context: may sleep; container->lock held for write, or the container is new.
+ * Return: 0; -ENODEV for a kernel thread; -EPERM if the container stays another
+ * process's; -ENOMEM.
+ */
+int vfio_registry_join(struct vfio_type1_container *container)
+{
+	struct vfio_registry *registry, *old = container->registry;
+
+	if (!current->mm)
+		return -ENODEV;
+	if (old && old->mm == current->mm)
+		return 0;
+	if (old && READ_ONCE(old->nr_regions) && atomic_read(&old->mm->mm_users))
+		return -EPERM;
+	if (old) {
+		container->registry = NULL;
+		registry_put(old, container);
+	}
+	registry = registry_get(container);
+	container->registry = registry;
+	return registry ? 0 : -ENOMEM;
+}
+
+/**
+ * vfio_registry_leave() - a container is being closed
+ * @container: a container without mappings; belongs to nobody afterwards
+ *
+ * With the process's last container all that it has registered goes.
+ *
+ * Context: may sleep; container->lock held for write.
+ */
+void vfio_registry_leave(struct vfio_type1_container *container)
+{
+	struct vfio_registry *registry = container->registry;
+
+	if (!registry)
+		return;
+	container->registry = NULL;
+	registry_put(registry, container);
+}
+
+/* Take a reference to a container's registry, if it is the caller's. */
+static bool registry_hold(struct vfio_type1_container *container, struct vfio_registry **registry)
+{
+	*registry = container->registry;
+	if (container->closed || !*registry || (*registry)->mm != current->mm)
+		return false;
+	kref_get(&(*registry)->users);
+	return true;
+}
+
+/* The same; a container that is free becomes the caller's. */
+static int registry_adopt(struct vfio_type1_container *container, struct vfio_registry **registry)
+{
+	int ret;
+
+	down_write(&container->lock);
+	ret = container->closed ? -ENODEV : vfio_registry_join(container);
+	if (!ret)
+		registry_hold(container, registry);
+	up_write(&container->lock);
+	return ret;
+}
+
+/* The caller's registry, locked, by way of a container of the caller, or an ERR_PTR. */
+static struct vfio_registry *registry_enter(struct vfio_type1_container *container,
+					    const char *request)
+{
+	struct vfio_registry *registry;
+	int ret = 0;
+	bool held;
+
+	down_read(&container->lock);
+	held = registry_hold(container, &registry);
+	up_read(&container->lock);
+	if (!held)
+		ret = registry_adopt(container, &registry);
+	if (ret == -EPERM)
+		vfio_refuse(container, VFIO_REFUSE_REGISTRY,
+			    "%s: the container belongs to another process, which has memory registered",
+			    request);
+	if (ret)
+		return ERR_PTR(ret);
+	ret = mutex_lock_killable(&registry->mutex);
+	if (!ret && registry->closed) {
+		mutex_unlock(&registry->mutex);
+		ret = -ENODEV;
+	}
+	if (ret) {
+		kref_put(&registry->users, registry_free);
+		return ERR_PTR(ret);
+	}
+	return registry;
+}
+
+static void registry_exit(struct vfio_registry *registry)
+{
+	mutex_unlock(&registry->mutex);
+	kref_put(&registry->users, registry_free);
+}
+
+/* ---- register and unregister ---- */
+
+/* Check what does not depend on the registry. */
+static int registry_check(struct vfio_type1_container *container, const char *request, u64 vaddr,
+			  u64 size)
+{
+	if (!size) {
+		vfio_refuse(container, VFIO_REFUSE_SIZE, "%s vaddr 0x%llx: zero size", request,
+			    vaddr);
+		return -EINVAL;
+	}
+	if (vaddr + size - 1 < vaddr) {
+		vfio_refuse(container, VFIO_REFUSE_SIZE,
+			    "%s vaddr 0x%llx size 0x%llx: wraps around the end of the address space",
+			    request, vaddr, size);
+		return -EOVERFLOW;
+	}
+	if ((vaddr | size) & ~PAGE_MASK) {
+		vfio_refuse(container, VFIO_REFUSE_ALIGN,
+			    "%s vaddr 0x%llx size 0x%llx: not all multiples of 0x%lx", request,
+			    vaddr, size, PAGE_SIZE);
+		return -EINVAL;
+	}
+	if (!access_ok((void __user *)(unsigned long)vaddr, size)) {
+		vfio_refuse(container, VFIO_REFUSE_PIN,
+			    "%s vaddr 0x%llx size 0x%llx: not user memory", request, vaddr, size);
+		return -EFAULT;
+	}
+	return 0;
+}
+
+/* Register memory that overlaps a region: it has to be the same. */
+static int registry_again(struct vfio_type1_container *container, struct vfio_region *region,
+			  unsigned long vaddr, unsigned long npages, bool read_only)
+{
+	if (region->vaddr == vaddr && region->npages == npages && region->read_only == read_only) {
+		region->registered++;
+		return 0;
+	}
+	vfio_refuse(container, VFIO_REFUSE_REGISTRY,
+		    "REGISTER_MEMORY vaddr 0x%lx size 0x%lx for %s: overlaps what is registered at vaddr 0x%lx size 0x%lx for %s, and is not the same",
+		    vaddr, npages << PAGE_SHIFT, read_only ? "reading" : "writing", region->vaddr,
+		    region->npages << PAGE_SHIFT, region->read_only ? "reading" : "writing");
+	return -EINVAL;
+}
+
+/**
+ * vfio_registry_register() - VFIO_TYPE1_REGISTER_MEMORY
+ * @container: a container of the calling process
+ * @vaddr: first byte of the caller's memory
+ * @size: bytes
+ * @read_only: devices may only read it
+ *
+ * Context: process context; takes container->lock.
+ * Return: 0; -EINVAL if a value is unaligned or @size zero, or something else is
+ * registered there; -EOVERFLOW if the range wraps around; -EPERM if the container is
+ * another process's; -ENODEV for a kernel thread, or if the container is closed; -EINTR
+ * on a fatal signal; else as vfio_region_create().  On failure nothing has changed.
+ */
+int vfio_registry_register(struct vfio_type1_container *container, u64 vaddr, u64 size,
+			   bool read_only)
+{
+	struct vfio_registry *registry;
+	struct vfio_region *region;
+	int ret;
+
+	ret = registry_check(container, "REGISTER_MEMORY", vaddr, size);
+	if (ret)
+		return ret;
+	registry = registry_enter(container, "REGISTER_MEMORY");
+	if (IS_ERR(registry))
+		return PTR_ERR(registry);
+	vaddr = untagged_addr(vaddr);
+	region = registry_find(registry, vaddr, vaddr + size - 1);
+	if (region) {
+		ret = registry_again(container, region, vaddr, size >> PAGE_SHIFT, read_only);
+		goto exit;
+	}
+	region = vfio_region_create(container, registry, vaddr, size >> PAGE_SHIFT, read_only);
+	if (IS_ERR(region))
+		ret = PTR_ERR(region);
+	else
+		registry_insert(registry, region);
+exit:
+	registry_exit(registry);
+	return ret;
+}
+
+/* Look for a mapping of a region in one container. */
+static bool container_find_user(struct vfio_type1_container *container,
+				const struct vfio_region *region, struct vfio_iova_span *user)
+{
+	struct vfio_dma_tree *tree = &container->tree;
+	struct vfio_dma *dma;
+	unsigned int n;
+	u64 iova = 0;
+
+	do {
+		spin_lock(&tree->lock);
+		dma = vfio_dma_tree_first(tree, iova, U64_MAX);
+		for (n = 0; dma && n < FIND_STEP; n++, dma = vfio_dma_tree_next(dma)) {
+			if (READ_ONCE(dma->region) == region) {
+				*user = (struct vfio_iova_span) { dma->iova, dma->last };
+				spin_unlock(&tree->lock);
+				return true;
+			}
+			iova = dma->last + 1;
+		}
+		spin_unlock(&tree->lock);
+		cond_resched();
+	} while (dma);
+	return false;
+}
+
+/* Tell which mapping keeps a region from being unregistered. */
+static void registry_refuse_busy(struct vfio_type1_container *container,
+				 struct vfio_registry *registry,
+				 const struct vfio_region *region)
+{
+	struct vfio_iova_span user = {};
+	struct vfio_type1_container *other;
+	const char *where = "a container that is being closed";
+
+	mutex_lock(&registry->siblings);
+	list_for_each_entry(other, &registry->containers, sibling) {
+		if (container_find_user(other, region, &user)) {
+			where = other == container ? "this container" : "another container";
+			break;
+		}
+	}
+	mutex_unlock(&registry->siblings);
+	vfio_refuse(container, VFIO_REFUSE_REGISTRY,
+		    "UNREGISTER_MEMORY vaddr 0x%lx size 0x%lx: %u mappings use it, one of them 0x%llx-0x%llx of %s",
+		    region->vaddr, region->npages << PAGE_SHIFT,
+		    refcount_read(&region->users) - 1, user.first, user.last, where);
+}
+
+/**
+ * vfio_registry_unregister() - VFIO_TYPE1_UNREGISTER_MEMORY
+ * @container: a container of the calling process
+ * @vaddr: first byte
+ * @size: bytes
+ *
+ * Context: process context; takes container->lock.
+ * Return: 0; -ENOENT if nothing is registered with these values; -EBUSY if it would be
+ * the last time, and there are mappings of it; -EPERM, -ENODEV, -EINTR as
+ * vfio_registry_register().
+ */
+int vfio_registry_unregister(struct vfio_type1_container *container, u64 vaddr, u64 size)
+{
+	struct vfio_registry *registry = registry_enter(container, "UNREGISTER_MEMORY");
+	struct vfio_region *region = NULL;
+	int ret = 0;
+
+	if (IS_ERR(registry))
+		return PTR_ERR(registry);
+	vaddr = untagged_addr(vaddr);
+	if (size && vaddr + size - 1 >= vaddr)
+		region = registry_find(registry, vaddr, vaddr + size - 1);
+	if (!region || region->vaddr != vaddr || region_last(region) != vaddr + size - 1) {
+		vfio_refuse(container, VFIO_REFUSE_REGISTRY,
+			    "UNREGISTER_MEMORY vaddr 0x%llx size 0x%llx: no such range is registered by this process",
+			    vaddr, size);
+		ret = -ENOENT;
+	} else if (region->registered > 1) {
+		region->registered--;
+	} else if (registry_remove(registry, region, true)) {
+		vfio_region_put(region);
+	} else {
+		registry_refuse_busy(container, registry, region);
+		ret = -EBUSY;
+	}
+	registry_exit(registry);
+	return ret;
+}
+
+/**
+ * vfio_registry_count() - how much the calling process has registered
+ * @container: a container
+ * @regions: set to the number of regions; 0 if the container is another process's
+ * @size: set to the bytes of them
+ *
+ * Context: may sleep; container->lock held.
+ */
+void vfio_registry_count(struct vfio_type1_container *container, u32 *regions, u64 *size)
+{
+	struct vfio_registry *registry = container->registry;
+
+	*regions = 0;
+	*size = 0;
+	if (!registry || registry->mm != current->mm)
+		return;
+	down_read(&registry->lock);
+	*regions = registry->nr_regions;
+	*size = (u64)registry->npages << PAGE_SHIFT;
+	up_read(&registry->lock);
+}
+
+/**
+ * vfio_registry_for_each() - look at what is registered
+ * @container: a container
+ * @fn: called for each region of the process that the container belongs to, by
+ *	ascending address
+ * @data: for @fn
+ *
+ * Context: may sleep; container->lock held.
+ */
+void vfio_registry_for_each(struct vfio_type1_container *container,
+			    void (*fn)(const struct vfio_region *region, void *data), void *data)
+{
+	struct vfio_registry *registry = container->registry;
+	struct rb_node *node;
+
+	if (!registry)
+		return;
+	down_read(&registry->lock);
+	for (node = rb_first(&registry->regions); node; node = rb_next(node))
+		fn(rb_entry(node, struct vfio_region, node), data);
+	up_read(&registry->lock);
+}
+
+/* ---- mapping ---- */
+
+/*
+ * Let a mapping use the region that all of it lies in, if there is one.  Return: NULL,
+ * or why there is none.
+ */
+static const char *registry_take(struct vfio_registry *registry, struct vfio_dma *dma)
+{
+	unsigned long vaddr = untagged_addr(dma->vaddr), last = vaddr + (dma->last - dma->iova);
+	struct vfio_region *region;
+	const char *why = NULL;
+
+	if (!registry || registry->mm != current->mm)
+		return "the container is not this process's";
+	down_read(&registry->lock);
+	region = registry_find(registry, vaddr, last);
+	if (!region) {
+		why = "none of it is";
+	} else if (region->vaddr > vaddr || region_last(region) < last) {
+		why = "not all of it is, in one piece";
+	} else if (region->read_only && dma->prot & IOMMU_WRITE) {
+		why = "it is, but read-only";
+	} else {
+		refcount_inc(&region->users);
+		dma->region = region;
+		dma->region_page = (vaddr - region->vaddr) >> PAGE_SHIFT;
+	}
+	up_read(&registry->lock);
+	return why;
+}
+
+/**
+ * vfio_registry_take_region() - let a mapping use registered memory, if it is some
+ * @container: the container
+ * @dma: mapping without pages, owned by the caller, of the caller's memory; gets a
+ *	reference to a region, which goes with it
+ *
+ * Context: may sleep; container->lock held.
+ * Return: 0, also if the memory is to be pinned for this mapping alone; -EPERM if it is
+ * not registered in a strict container; -ESTALE if it was registered, but the process
+ * has other memory there now; -EINTR on a fatal signal.
+ */
+int vfio_registry_take_region(struct vfio_type1_container *container, struct vfio_dma *dma)
+{
+	u64 size = dma->last - dma->iova + 1;
+	struct vfio_region *region;
+	unsigned long changed;
+	const char *why;
+	int ret;
+
+	why = registry_take(container->registry, dma);
+	if (why && container->strict) {
+		vfio_refuse(container, VFIO_REFUSE_REGISTRY,
+			    "MAP_DMA iova 0x%llx vaddr 0x%lx size 0x%llx: only registered memory can be mapped here, and %s",
+			    (u64)dma->iova, dma->vaddr, size, why);
+		return -EPERM;
+	}
+	if (why)
+		return 0;
+
+	region = dma->region;
+	if (likely(!READ_ONCE(region->nr_marked)))
+		return 0;
+	ret = vfio_region_check_marked(region, dma->region_page, vfio_dma_npages(dma), &changed);
+	if (!ret)
+		return 0;
+	dma->region = NULL;
+	if (ret == -ESTALE)
+		vfio_refuse(container, VFIO_REFUSE_REGISTRY,
+			    "MAP_DMA iova 0x%llx vaddr 0x%lx size 0x%llx: memory at vaddr 0x%lx is not what was registered at vaddr 0x%lx size 0x%lx; unregister that, and register it anew",
+			    (u64)dma->iova, dma->vaddr, size,
+			    region->vaddr + (changed << PAGE_SHIFT), region->vaddr,
+			    region->npages << PAGE_SHIFT);
+	vfio_region_put(region);
+	return ret;
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Changes of user memory that is registered, told by MMU notifiers: munmap(),
+ * madvise(MADV_DONTNEED), mremap(), a hole punched into the file behind it, the end
+ * of the process.
+ *
+ * What is pinned stays where it is, so a notifier has nothing to wait for, and only
+ * leaves a mark.  Changes of protection leave none: fork() and NUMA balancing make
+ * them all the time, and the pages stay the same.
+ */
+
+#include "vfio_type1.h"
+
+#ifdef CONFIG_MMU_NOTIFIER
+
+const bool vfio_watch_supported = true;
+
+static bool watch_invalidate(struct mmu_interval_notifier *notifier,
+			     const struct mmu_notifier_range *range, unsigned long seq)
+{
+	struct vfio_region *region = container_of(notifier, struct vfio_region, notifier);
+	bool mark = true;
+
+	switch (range->event) {
+	case MMU_NOTIFY_PROTECTION_VMA:
+	case MMU_NOTIFY_PROTECTION_PAGE:
+	case MMU_NOTIFY_SOFT_DIRTY:
+		mark = false;
+		break;
+	case MMU_NOTIFY_RELEASE:
+		vfio_registry_orphan(region->registry);
+		break;
+	default:
+		break;
+	}
+	spin_lock(&region->lock);
+	mmu_interval_set_seq(notifier, seq);
+	if (mark)
+		vfio_region_mark(region, range->start, range->end - 1);
+	spin_unlock(&region->lock);
+	return true;
+}
+
+static const struct mmu_interval_notifier_ops watch_ops = {
+	.invalidate = watch_invalidate,
+};
+
+/**
+ * vfio_watch_start() - begin to watch a region
+ * @region: region of the calling process, without marks
+ *
+ * Context: may sleep; takes mmap_lock.
+ * Return: 0; -ENOMEM; -EOPNOTSUPP if the kernel has no MMU notifiers.
+ */
+int vfio_watch_start(struct vfio_region *region)
+{
+	return mmu_interval_notifier_insert(&region->notifier, region->owner.mm, region->vaddr,
+					    region->npages << PAGE_SHIFT, &watch_ops);
+}
+
+/**
+ * vfio_watch_stop() - watch a region no longer
+ * @region: the region
+ *
+ * Context: may sleep.
+ */
+void vfio_watch_stop(struct vfio_region *region)
+{
+	mmu_interval_notifier_remove(&region->notifier);
+}
+
+/**
+ * vfio_watch_read() - begin to look at a region's user memory
+ * @region: the region
+ *
+ * Waits for the end of a change that is under way.
+ *
+ * Context: may sleep; mmap_lock not held.
+ * Return: for vfio_watch_changed().
+ */
+unsigned long vfio_watch_read(struct vfio_region *region)
+{
+	return mmu_interval_read_begin(&region->notifier);
+}
+
+/**
+ * vfio_watch_changed() - was there a change while somebody looked?
+ * @region: the region
+ * @seq: from vfio_watch_read()
+ *
+ * Context: region->lock held.
+ * Return: true also if one has only begun.
+ */
+bool vfio_watch_changed(struct vfio_region *region, unsigned long seq)
+{
+	lockdep_assert_held(&region->lock);
+	return mmu_interval_read_retry(&region->notifier, seq);
+}
+
+#else
+
+const bool vfio_watch_supported;
+
+int vfio_watch_start(struct vfio_region *region)
+{
+	return -EOPNOTSUPP;
+}
+
+void vfio_watch_stop(struct vfio_region *region)
+{
+}
+
+unsigned long vfio_watch_read(struct vfio_region *region)
+{
+	return 0;
+}
+
+bool vfio_watch_changed(struct vfio_region *region, unsigned long seq)
+{
+	return false;
+}
+
+#endif
