@@ -12,6 +12,7 @@
  */
 
 #include <linux/iommu.h>
+#include <linux/module.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
@@ -65,6 +66,8 @@ struct vfio_type1_container *vfio_container_create(bool v2, bool nesting)
 		vfio_registry_leave(container);
 		goto free;
 	}
+	/* A call may outlast the core's interest in the container, and its reference. */
+	__module_get(THIS_MODULE);
 	return container;
 
 free:
@@ -109,6 +112,7 @@ static void container_free(struct kref *users)
 	vfio_iova_destroy(&container->iova);
 	free_percpu(container->counters);
 	kfree(container);
+	module_put(THIS_MODULE);
 }
 
 /**

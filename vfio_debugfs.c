@@ -33,11 +33,11 @@
 /* NULL without vfio_debugfs_init(), as in the KUnit module. */
 static struct dentry *debugfs_root;
 
-/* A process may have any name, but it must not look like a line of ours. */
+/* A process may have any name: it must not look like a line of ours, or steer a terminal. */
 static void show_comm(struct seq_file *m, const char *comm)
 {
 	for (; *comm; comm++)
-		seq_putc(m, iscntrl(*comm) ? '?' : *comm);
+		seq_putc(m, isascii(*comm) && isprint(*comm) ? *comm : '?');
 	seq_putc(m, '\n');
 }
 
@@ -343,11 +343,19 @@ static bool mappings_look(struct mappings_reader *reader, u64 iova)
 
 /*
  * seq_file's positions are page numbers of IOVA: where to look for the next mapping.
- * Between two reads, some lines each, no lock is held.
+ * Between two mappings container->lock is not held.
  */
 static void *mappings_at(struct mappings_reader *reader, loff_t *pos)
 {
-	if (*pos > U64_MAX >> PAGE_SHIFT || !mappings_look(reader, (u64)*pos << PAGE_SHIFT))
+	struct rw_semaphore *lock = &reader->container->lock;
+	bool found;
+
+	/* For one mapping at a time: it may have very many runs. Who is killed reads no more. */
+	if (*pos > U64_MAX >> PAGE_SHIFT || down_read_killable(lock))
+		return NULL;
+	found = mappings_look(reader, (u64)*pos << PAGE_SHIFT);
+	up_read(lock);
+	if (!found)
 		return NULL;
 	*pos = reader->dma.iova >> PAGE_SHIFT;
 	return reader;
@@ -359,10 +367,6 @@ static void *mappings_start(struct seq_file *m, loff_t *pos)
 
 	if (mutex_lock_killable(&reader->container->debugfs_lock))
 		return ERR_PTR(-EINTR);
-	if (down_read_killable(&reader->container->lock)) {
-		mutex_unlock(&reader->container->debugfs_lock);
-		return ERR_PTR(-EINTR);
-	}
 	return mappings_at(reader, pos);
 }
 
@@ -378,10 +382,8 @@ static void mappings_stop(struct seq_file *m, void *v)
 {
 	struct mappings_reader *reader = m->private;
 
-	if (IS_ERR(v))
-		return;
-	up_read(&reader->container->lock);
-	mutex_unlock(&reader->container->debugfs_lock);
+	if (!IS_ERR(v))
+		mutex_unlock(&reader->container->debugfs_lock);
 }
 
 static int mappings_show(struct seq_file *m, void *v)

@@ -391,7 +391,8 @@ static ssize_t external_rw_registered(struct vfio_type1_container *container,
 	unsigned int offset = offset_in_page(iova);
 
 	count = min(count, PAGE_SIZE - offset);
-	if (!pfn_valid(pfn))
+	/* A page with a memory error may be mapped nowhere any more. */
+	if (!pfn_valid(pfn) || PageHWPoison(pfn_to_page(pfn)))
 		return -EFAULT;
 	if (write) {
 		memcpy_to_page(pfn_to_page(pfn), offset, data, count);

@@ -388,6 +388,15 @@ struct vfio_run vfio_map_region_run(const struct vfio_dma *dma, unsigned long pa
 			       min(vfio_dma_npages(dma) - page, map_run_limit(dma, page)));
 }
 
+/* Map the queue between two looks at the world. */
+static int map_region_flush(struct map_work *work)
+{
+	int ret = map_flush(work);
+
+	cond_resched();
+	return ret ?: fatal_signal_pending(current) ? -EINTR : 0;
+}
+
 /* Map registered memory: it is pinned and charged. */
 static int map_region(struct map_work *work)
 {
@@ -395,9 +404,9 @@ static int map_region(struct map_work *work)
 	const struct vfio_dma *dma = work->dma;
 	struct vfio_run run;
 	bool ends;
-	int ret;
+	int ret = 0;
 
-	for (page = 0; page < npages; page += vfio_run_npages(run)) {
+	for (page = 0; page < npages && !ret; page += vfio_run_npages(run)) {
 		limit = map_run_limit(dma, page);
 		run = vfio_region_run(dma->region, dma->region_page + page,
 				      min(npages - page, limit));
@@ -405,22 +414,16 @@ static int map_region(struct map_work *work)
 		ends = work->nr == work->capacity ||
 		       (work->nr && (vfio_run_reserved(run) || vfio_run_reserved(work->runs[0])));
 		if (ends) {
-			ret = map_flush(work);
+			ret = map_region_flush(work);
 			if (ret)
-				return ret;
-			if (fatal_signal_pending(current))
-				return -EINTR;
-			cond_resched();
+				break;
 		}
 		work->runs[work->nr++] = run;
 		work->npages += vfio_run_npages(run);
-		if (vfio_run_npages(run) == limit) {
-			ret = map_flush(work);
-			if (ret)
-				return ret;
-		}
+		if (vfio_run_npages(run) == limit)
+			ret = map_region_flush(work);
 	}
-	return map_flush(work);
+	return ret ?: map_flush(work);
 }
 
 /**

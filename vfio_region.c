@@ -372,11 +372,19 @@ struct vfio_region *vfio_region_create(struct vfio_type1_container *container,
 				       unsigned long npages, bool read_only)
 {
 	unsigned long lead = (vaddr >> PAGE_SHIFT) % VFIO_SLOT_PAGES;
+	unsigned long total = READ_ONCE(current->mm->total_vm);
 	struct vfio_region *region;
 	int ret;
 
+	/* Before memory is allocated for a region that cannot be. */
+	if (npages > total) {
+		vfio_refuse(container, VFIO_REFUSE_PIN,
+			    "REGISTER_MEMORY vaddr 0x%lx size 0x%lx: the process has 0x%lx bytes of memory",
+			    vaddr, npages << PAGE_SHIFT, total << PAGE_SHIFT);
+		return ERR_PTR(-EFAULT);
+	}
 	region = kvzalloc(struct_size(region, slots, DIV_ROUND_UP(lead + npages, VFIO_SLOT_PAGES)),
-			  GFP_KERNEL_ACCOUNT);
+			  GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!region)
 		return ERR_PTR(-ENOMEM);
 	region->registry = registry;

@@ -433,7 +433,8 @@ void vfio_unmap_empty_all(struct vfio_type1_container *container)
 void vfio_dma_free(struct vfio_dma *dma)
 {
 	/* Their devices were closed, or told to unpin. */
-	WARN_ON_ONCE(!RB_EMPTY_ROOT(&dma->external));
+	if (WARN_ON_ONCE(!RB_EMPTY_ROOT(&dma->external)))
+		vfio_dma_keep(dma);
 	kvfree(dma->dirty);
 	if (dma->region) {
 		vfio_account_refund(&dma->owner, dma->locked_vm);

@@ -38,6 +38,14 @@ static inline unsigned long vfio_compat_untagged_addr(struct mm_struct *mm, unsi
  * follow_pfnmap API"), which also understands huge entries.
  */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+/* 6.10: "mm: pass VMA instead of MM to follow_pte()". */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 10, 0)
+#define vfio_compat_follow_pte(vma, address, ptep, ptl) follow_pte(vma, address, ptep, ptl)
+#else
+#define vfio_compat_follow_pte(vma, address, ptep, ptl) \
+	follow_pte((vma)->vm_mm, address, ptep, ptl)
+#endif
+
 struct follow_pfnmap_args {
 	struct vm_area_struct *vma;
 	unsigned long address;
@@ -50,7 +58,7 @@ static inline int follow_pfnmap_start(struct follow_pfnmap_args *args)
 {
 	spinlock_t *ptl; /* the page table's */
 	pte_t *ptep;
-	int ret = follow_pte(args->vma->vm_mm, args->address, &ptep, &ptl);
+	int ret = vfio_compat_follow_pte(args->vma, args->address, &ptep, &ptl);
 
 	if (ret)
 		return ret;

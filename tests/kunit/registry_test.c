@@ -472,6 +472,20 @@ static void wrong_values_are_refused(struct kunit *test)
 	expect_nothing(test);
 }
 
+/* A region of any size may be asked for, but that alone costs nothing. */
+static void more_than_there_is_costs_no_memory(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	int ret;
+
+	make_memory(test, SEQUENTIAL);
+	fault_all();
+	ret = vfio_registry_register(fx->container[0], SZ_4K, SZ_128M, false);
+	fault_end();
+	KUNIT_EXPECT_EQ(test, -EFAULT, ret);
+	expect_nothing(test);
+}
+
 /* Memory that is missing anywhere. */
 static void hole_leaves_nothing(struct kunit *test)
 {
@@ -1300,6 +1314,7 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(same_region_again_takes_a_reference),
 	KUNIT_CASE(regions_do_not_overlap),
 	KUNIT_CASE(wrong_values_are_refused),
+	KUNIT_CASE(more_than_there_is_costs_no_memory),
 	KUNIT_CASE(hole_leaves_nothing),
 	KUNIT_CASE(failed_allocation_leaves_nothing),
 	KUNIT_CASE(memlock_limit_is_exact),
