@@ -87,11 +87,7 @@ static void dirty_case_exit(struct kunit *test)
 
 	if (!fx)
 		return;
-	down_write(&fx->container->lock);
-	vfio_unmap_all(fx->container);
-	list_del(&fx->domain.next);
-	up_write(&fx->container->lock);
-	vfio_container_destroy(fx->container);
+	mock_iommu_release(fx->container);
 	mock_iommu_destroy(fx->mock);
 	user_unmap(fx->bitmap, BITMAP_PAGES);
 	user_unmap(fx->vaddr, MMIO_PAGES);

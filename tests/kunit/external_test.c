@@ -170,12 +170,7 @@ static void external_case_exit(struct kunit *test)
 	if (!fx)
 		return;
 	vfio_external_unregister(fx->container, &fx->device);
-	down_write(&fx->container->lock);
-	vfio_unmap_all(fx->container);
-	if (fx->mock)
-		list_del(&fx->domain.next);
-	up_write(&fx->container->lock);
-	vfio_container_destroy(fx->container);
+	mock_iommu_release(fx->container);
 	if (fx->mock)
 		mock_iommu_destroy(fx->mock);
 	iommu_group_put(fx->group);

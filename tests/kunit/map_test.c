@@ -76,13 +76,7 @@ static void map_case_exit(struct kunit *test)
 
 	if (!fx)
 		return;
-	/* The container does not own the mocks. */
-	down_write(&fx->container->lock);
-	vfio_unmap_all(fx->container);
-	for (i = 0; i < fx->nr; i++)
-		list_del(&fx->domain[i].next);
-	up_write(&fx->container->lock);
-	vfio_container_destroy(fx->container);
+	mock_iommu_release(fx->container);
 	for (i = 0; i < fx->nr; i++)
 		mock_iommu_destroy(fx->mock[i]);
 	user_block_free(fx->block);

@@ -330,3 +330,12 @@ void mock_iommu_expect_empty(struct kunit *test, struct mock_iommu *mock)
 	KUNIT_EXPECT_EQ_MSG(test, mock->nr_ptes, 0U, "IOPTEs are left");
 	KUNIT_EXPECT_TRUE_MSG(test, list_empty(&mock->stale), "unmapped IOVA was not synced");
 }
+
+void mock_iommu_release(struct vfio_type1_container *container)
+{
+	down_write(&container->lock);
+	vfio_unmap_all(container);
+	INIT_LIST_HEAD(&container->domains);
+	up_write(&container->lock);
+	vfio_container_destroy(container);
+}

@@ -23,6 +23,8 @@
 #include <linux/iommu.h>
 #include <linux/rbtree.h>
 
+struct vfio_type1_container;
+
 /**
  * struct mock_flavour - a kind of IOMMU
  * @name: for people
@@ -84,6 +86,9 @@ struct mock_iommu *mock_iommu_create(struct kunit *test, const struct mock_flavo
 void mock_iommu_destroy(struct mock_iommu *mock);
 void mock_iommu_lose(struct mock_iommu *mock, u64 iova);
 int mock_iommu_prot(struct mock_iommu *mock, u64 iova);
+
+/* Unmap all and release a container whose domains, which are mocks, are not its own. */
+void mock_iommu_release(struct vfio_type1_container *container);
 
 /* No violation, nothing mapped, nothing unsynced. */
 void mock_iommu_expect_empty(struct kunit *test, struct mock_iommu *mock);

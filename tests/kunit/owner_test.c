@@ -102,11 +102,7 @@ static void owner_case_exit(struct kunit *test)
 	if (!fx)
 		return;
 	vfio_external_unregister(fx->container, &fx->device);
-	down_write(&fx->container->lock);
-	vfio_unmap_all(fx->container);
-	list_del(&fx->domain.next);
-	up_write(&fx->container->lock);
-	vfio_container_destroy(fx->container);
+	mock_iommu_release(fx->container);
 	mock_iommu_expect_empty(test, fx->mock);
 	mock_iommu_destroy(fx->mock);
 	for (i = 0; i < NPAGES; i++)

@@ -300,13 +300,12 @@ static void attach_replays_registered_memory(void **state)
 {
 	struct fixture *f = *state;
 	char *mem = memory(), *alias;
-	int fd = memfd_create("test", 0);
+	int fd;
 
-	assert_int_equal(ftruncate(fd, SIZE), 0);
 	vu_free(mem, SIZE);
-	mem = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+	mem = mem_memfd_open(SIZE, &fd);
 	alias = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	assert_true(mem != MAP_FAILED && alias != MAP_FAILED);
+	assert_ptr_not_equal(alias, MAP_FAILED);
 	assert_ok(vu_register(f->container, mem, SIZE, 0));
 	assert_ok(vu_map_rw(f->container, mem, BASE, SIZE));
 	vu_free(mem, SIZE);
@@ -449,12 +448,10 @@ static void moved_memory_is_stale(void **state)
 static void punched_memory_is_stale(void **state)
 {
 	const struct fixture *f = *state;
-	int fd = memfd_create("test", 0);
 	char *mem;
+	int fd;
 
-	assert_int_equal(ftruncate(fd, SIZE), 0);
-	mem = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
-	assert_ptr_not_equal(mem, MAP_FAILED);
+	mem = mem_memfd_open(SIZE, &fd);
 	registered(f, mem);
 	assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PAGES(100),
 				   PAGES(10)), 0);
@@ -467,12 +464,10 @@ static void punched_memory_is_stale(void **state)
 static void the_same_memory_again_is_not_stale(void **state)
 {
 	const struct fixture *f = *state;
-	int fd = memfd_create("test", 0);
 	char *mem;
+	int fd;
 
-	assert_int_equal(ftruncate(fd, SIZE), 0);
-	mem = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
-	assert_ptr_not_equal(mem, MAP_FAILED);
+	mem = mem_memfd_open(SIZE, &fd);
 	registered(f, mem);
 	/* Shared memory is not lost by that, nor by coming and going, nor by reclaim. */
 	assert_int_equal(madvise(mem, SIZE, MADV_DONTNEED), 0);

@@ -273,14 +273,18 @@ static void *mem_mmap(size_t size, int prot, int flags, int fd)
 	return mem;
 }
 
+static void *mem_fd_open(int fd, size_t size)
+{
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, size), 0);
+	return mem_mmap(size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd);
+}
+
 /* The file's only user is the mapping that it returns. */
 static void *mem_fd(int fd, size_t size)
 {
-	void *mem;
+	void *mem = mem_fd_open(fd, size);
 
-	assert_true(fd >= 0);
-	assert_int_equal(ftruncate(fd, size), 0);
-	mem = mem_mmap(size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd);
 	close(fd);
 	return mem;
 }
@@ -322,6 +326,12 @@ void *mem_hugetlb_shared(size_t size)
 void *mem_memfd(size_t size)
 {
 	return mem_fd(memfd_create("test", MFD_CLOEXEC), size);
+}
+
+void *mem_memfd_open(size_t size, int *fd)
+{
+	*fd = memfd_create("test", MFD_CLOEXEC);
+	return mem_fd_open(*fd, size);
 }
 
 void *mem_file(size_t size)

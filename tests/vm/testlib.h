@@ -125,6 +125,8 @@ void *mem_thp(size_t size);
 void *mem_hugetlb(size_t size);
 void *mem_hugetlb_shared(size_t size);
 void *mem_memfd(size_t size);
+/* The same, populated, with *FD left open. */
+void *mem_memfd_open(size_t size, int *fd);
 void *mem_file(size_t size);
 /* A few pages that are there, wherever they are. */
 void *mem_pages(size_t npages);
