@@ -871,7 +871,7 @@ static inline void vfio_count(struct vfio_type1_container *container, enum vfio_
 		this_cpu_add(container->counters->value[which], n);
 }
 
-struct vfio_type1_container *vfio_container_create(bool v2, bool nesting);
+struct vfio_type1_container *vfio_container_create(bool v2, bool nesting, bool strict);
 void vfio_container_destroy(struct vfio_type1_container *container);
 void vfio_container_put(struct vfio_type1_container *container);
 u64 vfio_container_ns(const struct vfio_type1_container *container, u64 cycles);

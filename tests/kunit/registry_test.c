@@ -73,9 +73,9 @@ static const struct vfio_device_ops device_ops = {
 	.dma_unmap = device_dma_unmap,
 };
 
-static struct vfio_type1_container *open_container(struct kunit *test)
+static struct vfio_type1_container *open_container(struct kunit *test, bool strict)
 {
-	struct vfio_type1_container *container = vfio_container_create(true, false);
+	struct vfio_type1_container *container = vfio_container_create(true, false, strict);
 
 	KUNIT_ASSERT_FALSE(test, IS_ERR(container));
 	return container;
@@ -131,7 +131,7 @@ static int registry_case_init(struct kunit *test)
 	fx->device.ops = &device_ops;
 	fx->locked_vm = user_locked_vm();
 	for (c = 0; c < CONTAINERS; c++) {
-		fx->container[c] = open_container(test);
+		fx->container[c] = open_container(test, false);
 		attach(test, c, c, &vtd);
 	}
 	return 0;
@@ -790,7 +790,9 @@ static void strict_containers_map_registered_memory_only(struct kunit *test)
 {
 	struct fixture *fx = test->priv;
 
-	fx->container[1]->strict = true;
+	close_container(test, 1);
+	fx->container[1] = open_container(test, true);
+	attach(test, 1, 1, &vtd);
 	make_memory(test, EIGHTS);
 	KUNIT_EXPECT_EQ(test, -EPERM, map(test, 1, 0, 0, 1));
 	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 10, 10, false));
@@ -857,7 +859,7 @@ static void last_container_takes_everything(struct kunit *test)
 		close_container(test, !first);
 		expect_nothing(test);
 		for (c = 0; c < CONTAINERS; c++) {
-			fx->container[c] = open_container(test);
+			fx->container[c] = open_container(test, false);
 			attach(test, c, c, &vtd);
 		}
 	}
