@@ -30,7 +30,8 @@
  *	passes through it between claiming a mapping and emptying it, so that a
  *	mapping that was LIVE under it stays until it is dropped.
  *  registry->mutex
- *	which regions a registry has; held while one is pinned.
+ *	which regions a registry has.  Never held across a look at user memory, which
+ *	may wait for as long as the process likes.
  *  registries_lock (mutex, in vfio_registry.c)
  *	the set of registries.
  *  registry->siblings (mutex)
