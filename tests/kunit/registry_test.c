@@ -12,6 +12,7 @@
 #include <linux/cred.h>
 #include <linux/mman.h>
 #include <linux/prandom.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 #include <linux/vfio.h>
@@ -1098,6 +1099,215 @@ static void end_of_the_process_takes_what_is_not_mapped(struct kunit *test)
 	expect_nothing(test);
 }
 
+/* ---- whose it is ---- */
+
+/* Make all that is registered another process's, which lives. */
+static struct mm_struct *give_away(struct kunit *test)
+{
+	struct mm_struct *other = user_other_mm(test, true);
+	struct fixture *fx = test->priv;
+
+	mmdrop(fx->container[0]->registry->mm);
+	fx->container[0]->registry->mm = other;
+	return other;
+}
+
+static void expect_count(struct kunit *test, unsigned int c, u32 regions, unsigned int npages)
+{
+	struct fixture *fx = test->priv;
+	u32 nr = U32_MAX;
+	u64 size = 1;
+
+	vfio_registry_count(fx->container[c], &nr, &size);
+	KUNIT_EXPECT_EQ(test, nr, regions);
+	KUNIT_EXPECT_EQ(test, size, (u64)npages * PAGE_SIZE);
+}
+
+/* As long as it lives, and has something registered, its containers are its own. */
+static void memory_of_others_is_not_used(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct vfio_registry *others = fx->container[0]->registry;
+	struct mm_struct *other;
+
+	make_memory(test, EIGHTS);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 1, 30, 10, true));
+	expect_count(test, 0, 2, 30);
+	other = give_away(test);
+	expect_count(test, 0, 0, 0);
+	KUNIT_EXPECT_EQ(test, -EPERM, reg(test, 0, 0, 20, false));
+	KUNIT_EXPECT_EQ(test, -EPERM, reg(test, 0, 50, 20, false));
+	KUNIT_EXPECT_EQ(test, -EPERM, unreg(test, 1, 0, 20));
+	KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 0, 20));
+	KUNIT_EXPECT_NULL(test, mapping(test, 0, 0)->region);
+	expect_charge(test, 50);
+	must_unmap(test, 0, 0, 20);
+
+	/* When it is gone they are the next one's, one by one. */
+	atomic_set(&other->mm_users, 0);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 50, 20, false));
+	KUNIT_EXPECT_PTR_NE(test, fx->container[0]->registry, others);
+	KUNIT_EXPECT_PTR_EQ(test, fx->container[1]->registry, others);
+	expect_count(test, 0, 1, 20);
+	KUNIT_EXPECT_EQ(test, -ENOENT, unreg(test, 0, 0, 20));
+	expect_pins(test, 0, 20, 1);
+	expect_pins(test, 30, 10, 1);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 1, 50, 20, false));
+	KUNIT_EXPECT_PTR_EQ(test, fx->container[0]->registry, fx->container[1]->registry);
+	/* With its last container, what it had registered is gone. */
+	expect_pins(test, 0, 40, 0);
+	expect_charge(test, 20);
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 50, 20));
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 50, 20));
+	expect_nothing(test);
+}
+
+/* Who has nothing registered does not keep a container; nor does a failure lose it. */
+static void container_without_registrations_is_free(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	int ret;
+
+	make_memory(test, EIGHTS);
+	give_away(test);
+	fault_nth(1);
+	ret = reg(test, 0, 0, 20, false);
+	KUNIT_ASSERT_TRUE(test, fault_end());
+	KUNIT_EXPECT_EQ(test, -ENOMEM, ret);
+	/* It is nobody's: all are pinned as ever. */
+	KUNIT_EXPECT_NULL(test, fx->container[0]->registry);
+	expect_count(test, 0, 0, 0);
+	KUNIT_EXPECT_EQ(test, 0, map(test, 0, 0, 0, 20));
+	must_unmap(test, 0, 0, 20);
+	KUNIT_EXPECT_EQ(test, 0, reg(test, 0, 0, 20, false));
+	KUNIT_EXPECT_EQ(test, 0, unreg(test, 0, 0, 20));
+	expect_nothing(test);
+}
+
+static void strict_containers_of_others_map_nothing(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	make_memory(test, EIGHTS);
+	close_container(test, 1);
+	fx->container[1] = open_container(test, true);
+	attach(test, 1, 1, &vtd);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+	give_away(test);
+	KUNIT_EXPECT_EQ(test, -EPERM, map(test, 1, 0, 0, 20));
+	KUNIT_EXPECT_EQ(test, -EPERM, map(test, 1, 0, 50, 20));
+	expect_charge(test, 20);
+}
+
+static void kernel_threads_register_nothing(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned long vaddr;
+	int ret[2];
+
+	make_memory(test, EIGHTS);
+	vaddr = fx->vaddr;
+	user_mem_return();
+	ret[0] = vfio_registry_register(fx->container[0], vaddr, PAGE_SIZE, false);
+	ret[1] = vfio_registry_unregister(fx->container[0], vaddr, PAGE_SIZE);
+	user_mem_borrow();
+	KUNIT_EXPECT_EQ(test, -ENODEV, ret[0]);
+	KUNIT_EXPECT_EQ(test, -ENODEV, ret[1]);
+	expect_nothing(test);
+}
+
+/* A call that is under way as the container is closed. */
+static void closed_containers_register_nothing(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct vfio_type1_container *closed = fx->container[0];
+
+	make_memory(test, EIGHTS);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+	kref_get(&closed->users);
+	close_container(test, 0);
+	KUNIT_EXPECT_EQ(test, -ENODEV, vfio_registry_register(closed, fx->vaddr, PAGE_SIZE, false));
+	KUNIT_EXPECT_EQ(test, -ENODEV, vfio_registry_unregister(closed, fx->vaddr,
+								20 * PAGE_SIZE));
+	vfio_container_put(closed);
+	expect_charge(test, 20);
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 1, 0, 20));
+	expect_charge(test, 0);
+}
+
+static int register_first_pages(void *data)
+{
+	struct kunit *test = data;
+
+	return reg(test, 0, 0, 20, false);
+}
+
+static int map_first_pages(void *data)
+{
+	struct kunit *test = data;
+
+	return map(test, 0, 0, 0, 20);
+}
+
+/* Wherever it is: at the lock, at the first page, at the look whether it is the same. */
+static void killed_callers_leave_nothing(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct vfio_registry *registry = fx->container[0]->registry;
+	int ret;
+
+	make_memory(test, EIGHTS);
+	mutex_lock(&registry->mutex);
+	ret = user_call_killed(test, register_first_pages, test);
+	mutex_unlock(&registry->mutex);
+	KUNIT_EXPECT_EQ(test, -EINTR, ret);
+	KUNIT_EXPECT_EQ(test, -EINTR, user_call_killed(test, register_first_pages, test));
+	expect_nothing(test);
+
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+	fake_watch_change(fx->vaddr, fx->vaddr);
+	KUNIT_EXPECT_EQ(test, -EINTR, user_call_killed(test, register_first_pages, test));
+	KUNIT_EXPECT_EQ(test, -EINTR, user_call_killed(test, map_first_pages, test));
+	KUNIT_EXPECT_EQ(test, only_region(test)->registered, 1UL);
+	KUNIT_EXPECT_EQ(test, refcount_read(&only_region(test)->users), 1U);
+	KUNIT_EXPECT_EQ(test, only_region(test)->nr_marked, 1U);
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, 20));
+	expect_nothing(test);
+}
+
+/* What a reader of debugfs sees. */
+struct seen {
+	unsigned long vaddr[4];
+	unsigned int nr;
+};
+
+static void see_region(const struct vfio_region *region, void *data)
+{
+	struct seen *seen = data;
+
+	if (seen->nr < ARRAY_SIZE(seen->vaddr))
+		seen->vaddr[seen->nr] = region->vaddr;
+	seen->nr++;
+}
+
+static void regions_are_listed_in_order(struct kunit *test)
+{
+	static const unsigned int first[] = { 30, 0, 600, 20 };
+	static const unsigned int sorted[] = { 0, 20, 30, 600 };
+	struct fixture *fx = test->priv;
+	struct seen seen = {};
+	unsigned int i;
+
+	make_memory(test, EIGHTS);
+	for (i = 0; i < ARRAY_SIZE(first); i++)
+		KUNIT_ASSERT_EQ(test, 0, reg(test, i % 2, first[i], 10, i % 2));
+	vfio_registry_for_each(fx->container[1], see_region, &seen);
+	KUNIT_ASSERT_EQ(test, seen.nr, 4U);
+	for (i = 0; i < 4; i++)
+		KUNIT_EXPECT_EQ(test, seen.vaddr[i], vaddr_of(test, sorted[i]));
+}
+
 /* ---- changes of the process's memory ---- */
 
 /* Other memory than was registered is not mapped; the same is, and so is the rest. */
@@ -1581,6 +1791,13 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(unregister_waits_for_no_mapping),
 	KUNIT_CASE(last_container_takes_everything),
 	KUNIT_CASE(end_of_the_process_takes_what_is_not_mapped),
+	KUNIT_CASE(memory_of_others_is_not_used),
+	KUNIT_CASE(container_without_registrations_is_free),
+	KUNIT_CASE(strict_containers_of_others_map_nothing),
+	KUNIT_CASE(kernel_threads_register_nothing),
+	KUNIT_CASE(closed_containers_register_nothing),
+	KUNIT_CASE(killed_callers_leave_nothing),
+	KUNIT_CASE(regions_are_listed_in_order),
 	KUNIT_CASE(changed_memory_is_refused),
 	KUNIT_CASE(lost_memory_is_refused),
 	KUNIT_CASE(memory_of_other_access_is_the_same),
