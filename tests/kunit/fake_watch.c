@@ -56,9 +56,10 @@ void vfio_watch_stop(struct vfio_region *region)
 
 unsigned long vfio_watch_read(struct vfio_region *region)
 {
-	void (*fn)(void *data) = xchg(&wait_for, NULL);
+	void (*fn)(void *data);
 
 	looks++;
+	fn = xchg(&wait_for, NULL);
 	if (fn)
 		fn(wait_data);
 	return READ_ONCE(changes);

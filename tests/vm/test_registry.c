@@ -1127,7 +1127,7 @@ static void *race_thread(void *arg)
 		switch (me->nr) {
 		case 0:	/* registers, as often as others unregister */
 			ret = vu_register(container, mem, PAGES(RACE_PAGES), 0);
-			race_answer(r, ret, -EFAULT, -ENOMEM, -EINVAL);
+			race_answer(r, ret, -EFAULT, -ENOMEM, -ESTALE);
 			break;
 		case 1:	/* unregisters */
 			ret = vu_unregister(container, mem, PAGES(RACE_PAGES));
