@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -1018,6 +1020,85 @@ static void registering_again_keeps_nobody_waiting(void **state)
 	late_end(&late);
 }
 
+/* ---- What it costs ---- */
+
+#define CGROUPS		"/tmp/cgroup2"
+#define CGROUP		CGROUPS "/registry"
+#define COST_SIZE	(64 * MIB)
+
+static bool write_to(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool written = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+	if (fd >= 0)
+		close(fd);
+	return written;
+}
+
+/* What the kernel has allocated on behalf of this process's memory cgroup, in bytes. */
+static long cgroup_kernel(void)
+{
+	FILE *file = fopen(CGROUP "/memory.stat", "re");
+	long bytes = -1;
+	char line[128];
+
+	child_check(file);
+	while (bytes < 0 && fgets(line, sizeof(line), file))
+		if (sscanf(line, "kernel %ld", &bytes) != 1)
+			bytes = -1;
+	fclose(file);
+	child_check(bytes >= 0);
+	return bytes;
+}
+
+/* What registering costs the cgroup lies between these; unregistering gives it back. */
+static void check_cost(int container, char *mem, long at_least, long at_most)
+{
+	const long before = cgroup_kernel();
+	long cost;
+
+	child_check(!vu_register(container, mem, COST_SIZE, 0));
+	cost = cgroup_kernel() - before;
+	fprintf(stderr, "# registering %lu pages costs %ld bytes\n", COST_SIZE / VU_PAGE, cost);
+	child_check(cost >= at_least && cost <= at_most);
+	child_check(!vu_unregister(container, mem, COST_SIZE));
+	cost = cgroup_kernel() - before;
+	child_check(cost <= at_most / 4);
+	vu_free(mem, COST_SIZE);
+}
+
+static void register_in_a_cgroup(void *arg)
+{
+	const long tables = COST_SIZE / VU_PAGE * 8, other = 48 * 1024;
+	struct child_case *c = arg;
+
+	child_check(write_to(CGROUP "/cgroup.procs", "0"));
+	child_check(!vu_set_iommu(c->second, VFIO_TYPE1v2_IOMMU));
+	check_cost(c->second, vu_alloc(VU_SCATTERED, COST_SIZE), tables, tables + other);
+	check_cost(c->second, vu_alloc(VU_HUGETLB, COST_SIZE), 0, other);
+}
+
+/* 8 bytes a page if no two follow each other, next to nothing if they do; to the cgroup. */
+static void frames_are_charged_to_the_cgroup(void **state)
+{
+	struct child_case c;
+
+	child_case_init(&c, *state);
+	c.second = second_container(*state, 0);
+	assert_int_equal(mkdir(CGROUPS, 0700), 0);
+	assert_int_equal(mount("cgroup2", CGROUPS, "cgroup2", 0, NULL), 0);
+	assert_true(write_to(CGROUPS "/cgroup.subtree_control", "+memory"));
+	assert_int_equal(mkdir(CGROUP, 0700), 0);
+	in_child(register_in_a_cgroup, &c);
+	assert_int_equal(rmdir(CGROUP), 0);
+	assert_int_equal(umount(CGROUPS), 0);
+	assert_int_equal(rmdir(CGROUPS), 0);
+	fixture_close_device(c.f, 1);
+	close(c.second);
+	child_case_end(&c);
+}
+
 /* ---- Dirty pages ---- */
 
 static void dirty_tracking_is_the_same(void **state)
@@ -1287,6 +1368,7 @@ int main(int argc, char **argv)
 		TEST_V2(a_mapping_can_be_handed_over),
 		TEST_V2(registering_keeps_nobody_waiting),
 		TEST_V2(registering_again_keeps_nobody_waiting),
+		TEST_V2(frames_are_charged_to_the_cgroup),
 		TEST_V2(dirty_tracking_is_the_same),
 		TEST_CLOSED(the_example_does_what_it_says),
 		TEST_V2(everything_at_once),
