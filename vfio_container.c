@@ -30,10 +30,11 @@ static atomic_t last_id = ATOMIC_INIT(0);
  * vfio_container_create() - make a container
  * @v2: VFIO_TYPE1v2_IOMMU semantics
  * @nesting: ask for nested translation in each domain
+ * @strict: only registered memory can be mapped
  *
  * Return: the container, or an ERR_PTR with -ENOMEM.
  */
-struct vfio_type1_container *vfio_container_create(bool v2, bool nesting)
+struct vfio_type1_container *vfio_container_create(bool v2, bool nesting, bool strict)
 {
 	struct vfio_type1_container *container = kzalloc(sizeof(*container), GFP_KERNEL);
 
@@ -54,6 +55,7 @@ struct vfio_type1_container *vfio_container_create(bool v2, bool nesting)
 	vfio_refuse_init(container);
 	container->v2 = v2;
 	container->nesting = nesting;
+	container->strict = strict;
 	container->id = atomic_inc_return(&last_id);
 	container->opener_pid = current->tgid;
 	get_task_comm(container->opener_comm, current->group_leader);

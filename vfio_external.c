@@ -116,15 +116,12 @@ static struct vfio_run external_region_page(const struct vfio_dma *dma, u64 iova
 static int external_pin_registered(struct vfio_type1_container *container, struct vfio_dma *dma,
 				   u64 iova, struct page **result)
 {
-	unsigned long pfn = vfio_run_pfn(external_region_page(dma, iova));
-	struct vfio_external_pin *pin;
+	struct vfio_external_pin *pin = kzalloc(sizeof(*pin), GFP_KERNEL_ACCOUNT);
 
-	if (!pfn_valid(pfn))
-		return -EINVAL;
-	pin = kzalloc(sizeof(*pin), GFP_KERNEL_ACCOUNT);
 	if (!pin)
 		return -ENOMEM;
-	*result = external_add(container, dma, pin, iova, pfn);
+	*result = external_add(container, dma, pin, iova,
+			       vfio_run_pfn(external_region_page(dma, iova)));
 	return 0;
 }
 
@@ -387,18 +384,18 @@ static ssize_t external_rw_registered(struct vfio_type1_container *container,
 				      struct vfio_dma *dma, u64 iova, void *data, size_t count,
 				      bool write)
 {
-	unsigned long pfn = vfio_run_pfn(external_region_page(dma, iova));
+	struct page *page = pfn_to_page(vfio_run_pfn(external_region_page(dma, iova)));
 	unsigned int offset = offset_in_page(iova);
 
 	count = min(count, PAGE_SIZE - offset);
 	/* A page with a memory error may be mapped nowhere any more. */
-	if (!pfn_valid(pfn) || PageHWPoison(pfn_to_page(pfn)))
+	if (PageHWPoison(page))
 		return -EFAULT;
 	if (write) {
-		memcpy_to_page(pfn_to_page(pfn), offset, data, count);
+		memcpy_to_page(page, offset, data, count);
 		vfio_dirty_mark(container, dma, iova, count);
 	} else {
-		memcpy_from_page(data, pfn_to_page(pfn), offset, count);
+		memcpy_from_page(data, page, offset, count);
 	}
 	return count;
 }

@@ -59,29 +59,20 @@ module_param_cb(unmap_walk, &unmap_walk_ops, &vfio_type1_params.unmap_walk, 0644
 MODULE_PARM_DESC(unmap_walk,
 		 "For tests: how UNMAP finds contiguous memory: 0 by the run list (default), 1 by unmapping single pages, 2 by reading the IOMMU page by page.");
 
-static void *open_strict(void)
-{
-	struct vfio_type1_container *container;
-
-	if (!vfio_watch_supported)
-		return ERR_PTR(-EINVAL);
-	container = vfio_container_create(true, false);
-	if (!IS_ERR(container))
-		container->strict = true;
-	return container;
-}
-
 static void *type1_open(unsigned long arg)
 {
 	switch (arg) {
 	case VFIO_TYPE1_IOMMU:
-		return vfio_container_create(false, false);
+		return vfio_container_create(false, false, false);
 	case VFIO_TYPE1v2_IOMMU:
-		return vfio_container_create(true, false);
+		return vfio_container_create(true, false, false);
 	case TYPE1_NESTING_IOMMU:
-		return vfio_container_create(true, true);
+		return vfio_container_create(true, true, false);
 	case VFIO_TYPE1_STRICT_IOMMU:
-		return open_strict();
+		/* Without MMU notifiers no memory could be registered. */
+		if (vfio_watch_supported)
+			return vfio_container_create(true, false, true);
+		fallthrough;
 	default:
 		return ERR_PTR(-EINVAL);
 	}

@@ -403,17 +403,14 @@ static int map_region(struct map_work *work)
 	unsigned long page, limit, npages = vfio_dma_npages(work->dma);
 	const struct vfio_dma *dma = work->dma;
 	struct vfio_run run;
-	bool ends;
 	int ret = 0;
 
 	for (page = 0; page < npages && !ret; page += vfio_run_npages(run)) {
 		limit = map_run_limit(dma, page);
 		run = vfio_region_run(dma->region, dma->region_page + page,
 				      min(npages - page, limit));
-		/* As in map_pages(); frames without a struct page go alone. */
-		ends = work->nr == work->capacity ||
-		       (work->nr && (vfio_run_reserved(run) || vfio_run_reserved(work->runs[0])));
-		if (ends) {
+		/* As in map_pages(). */
+		if (work->nr == work->capacity) {
 			ret = map_region_flush(work);
 			if (ret)
 				break;

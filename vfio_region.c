@@ -4,6 +4,10 @@
  * consists of, so that a page can be mapped without being looked up in user memory,
  * and unmapped without being unpinned.
  *
+ * Each frame has a struct page, and stays: it is pinned, or the zero page.  Device
+ * memory (VM_PFNMAP), which nobody can pin, is refused: a region would go on giving
+ * out frames that may be somebody else's by then.
+ *
  * Frames are kept by slots of VFIO_SLOT_BYTES of user addresses.  The frames of a
  * slot mostly follow each other, and all are of one kind: then a word says it all.
  * Else the slot points to a table with a word per page.  The first and the last
@@ -237,7 +241,7 @@ static unsigned long batch_count_ram(const struct vfio_pin_batch *batch)
 {
 	unsigned int i, ram = 0;
 
-	for (i = 0; i < batch->size && !batch->pfnmap; i++)
+	for (i = 0; i < batch->size; i++)
 		ram += !PageReserved(batch->pages[i]);
 	return ram;
 }
@@ -260,6 +264,12 @@ static int fill_batch(struct vfio_type1_container *container, struct region_fill
 				    region->read_only ? "reading" : "writing",
 				    vfio_pin_why_not(region->owner.mm, vaddr, prot, ret), ret);
 		return ret;
+	}
+	if (fill->batch.pfnmap) {
+		vfio_refuse(container, VFIO_REFUSE_PIN,
+			    "REGISTER_MEMORY vaddr 0x%lx size 0x%lx: memory at vaddr 0x%lx is a device's, which cannot be pinned; leave it out, and map it the ordinary way",
+			    region->vaddr, region->npages << PAGE_SHIFT, vaddr);
+		return -EFAULT;
 	}
 	vfio_count(container, VFIO_COUNT_PINNED_PAGES, ret);
 	ram = batch_count_ram(&fill->batch);
@@ -363,9 +373,11 @@ static void region_free(struct vfio_region *region)
  * @npages: pages, at least one
  * @read_only: devices may only read it
  *
- * Context: may sleep; takes mmap_lock.
+ * Context: process context, for as long as the region is in no tree: so the process, whose
+ * end would empty @registry, does not end before.  May sleep; takes mmap_lock.
  * Return: the region, watched, with one reference; or an ERR_PTR: as vfio_pin_fill()
- * and vfio_account_charge(), -EOPNOTSUPP without MMU notifiers.
+ * and vfio_account_charge(), -EFAULT also for device memory, -EOPNOTSUPP without MMU
+ * notifiers.
  */
 struct vfio_region *vfio_region_create(struct vfio_type1_container *container,
 				       struct vfio_registry *registry, unsigned long vaddr,
@@ -462,63 +474,68 @@ void vfio_region_mark(struct vfio_region *region, unsigned long vaddr, unsigned 
 	}
 }
 
+/* Let go of pages that were looked up.  Return: how many of them are the region's from @page on. */
+static int region_compare_pages(const struct vfio_region *region, unsigned long page,
+				struct page **pages, int nr)
+{
+	int same = nr, i;
+	unsigned long n;
+
+	for (i = 0; i < nr; i++) {
+		if (same == nr && region_entry(region, page + i, 1, &n) >> ENTRY_PFN_SHIFT !=
+				  page_to_pfn(pages[i]))
+			same = i;
+		put_page(pages[i]);
+	}
+	return same;
+}
+
 /* Is all of a slot the process's memory?  False also if some of it is not at hand. */
 static bool region_same_fast(const struct vfio_region *region, unsigned long slot)
 {
 	struct page *pages[CHECK_BATCH] __uninitialized;
-	unsigned long page, end = slot_end(region, slot), n;
-	bool same = true;
-	int got, i;
+	unsigned long page, end = slot_end(region, slot);
+	int got;
 
-	for (page = slot_first(region, slot); page < end && same; page += got) {
+	for (page = slot_first(region, slot); page < end; page += got) {
 		got = get_user_pages_fast_only(region->vaddr + (page << PAGE_SHIFT),
-					       min_t(unsigned long, end - page, CHECK_BATCH),
-					       region->read_only ? 0 : FOLL_WRITE, pages);
-		if (got <= 0)
+					       min_t(unsigned long, end - page, CHECK_BATCH), 0,
+					       pages);
+		if (got <= 0 || region_compare_pages(region, page, pages, got) < got)
 			return false;
-		for (i = 0; i < got; i++) {
-			same &= region_entry(region, page + i, 1, &n) >> ENTRY_PFN_SHIFT ==
-				page_to_pfn(pages[i]);
-			put_page(pages[i]);
-		}
 	}
-	return same;
+	return true;
 }
 
 /*
  * Compare pages of a region with the process's memory.  Return: 0 if they are the
  * same; -ESTALE with @changed set to the first that is not; -EINTR.
+ *
+ * What the process itself may do there now (FOLL_FORCE) does not matter, only which
+ * page it is.
  */
 static int region_compare(const struct vfio_region *region, unsigned long page,
 			  unsigned long end, unsigned long *changed)
 {
 	struct page *pages[CHECK_BATCH] __uninitialized;
-	struct vfio_pin_batch batch = { .pages = pages, .capacity = CHECK_BATCH };
-	unsigned long n, same;
-	int prot = region_prot(region), ret = 0;
-	u64 entry, pfn;
+	int got, same;
 
-	for (; page < end && !ret; page += batch.size) {
-		ret = vfio_pin_fill(&batch, region->owner.mm,
-				    region->vaddr + (page << PAGE_SHIFT), end - page, prot);
-		if (ret < 0) {
-			*changed = page;
-			return ret == -EINTR ? ret : -ESTALE;
+	for (; page < end; page += got) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		got = get_user_pages_fast(region->vaddr + (page << PAGE_SHIFT),
+					  min_t(unsigned long, end - page, CHECK_BATCH),
+					  FOLL_FORCE, pages);
+		if (got <= 0 && fatal_signal_pending(current))
+			return -EINTR;
+		same = got > 0 ? region_compare_pages(region, page, pages, got) : 0;
+		if (got <= 0 || same < got) {
+			*changed = page + same;
+			return -ESTALE;
 		}
-		ret = 0;
-		for (same = 0; same < batch.size; same++) {
-			entry = region_entry(region, page + same, 1, &n) >> ENTRY_PFN_SHIFT;
-			pfn = batch.pfnmap ? batch.pfn + same : page_to_pfn(pages[same]);
-			if (entry != pfn) {
-				*changed = page + same;
-				ret = -ESTALE;
-				break;
-			}
-		}
-		vfio_pin_drop(&batch, prot);
 		cond_resched();
 	}
-	return ret;
+	return 0;
 }
 
 /* A marked slot was compared as a whole, unless there was a change since @seq. */

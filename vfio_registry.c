@@ -332,19 +332,68 @@ static int registry_check(struct vfio_type1_container *container, const char *re
 	return 0;
 }
 
-/* Register memory that overlaps a region: it has to be the same. */
-static int registry_again(struct vfio_type1_container *container, struct vfio_region *region,
-			  unsigned long vaddr, unsigned long npages, bool read_only)
+/*
+ * Register what is registered already: if the process still has this memory, which is
+ * found out without the lock, for it may wait for the process.
+ */
+static int registry_again(struct vfio_type1_container *container,
+			  struct vfio_registry *registry, struct vfio_region *region)
 {
-	if (region->vaddr == vaddr && region->npages == npages && region->read_only == read_only) {
-		region->registered++;
+	unsigned long changed;
+	int ret = 0;
+
+	region->registered++;
+	if (likely(!READ_ONCE(region->nr_marked)))
 		return 0;
+	refcount_inc(&region->users);
+	mutex_unlock(&registry->mutex);
+	ret = vfio_region_check_marked(region, 0, region->npages, &changed);
+	mutex_lock(&registry->mutex);
+	if (ret == -ESTALE)
+		vfio_refuse(container, VFIO_REFUSE_REGISTRY,
+			    "REGISTER_MEMORY vaddr 0x%lx size 0x%lx: it is registered, but memory at vaddr 0x%lx is not what it was then; unregister it first",
+			    region->vaddr, region->npages << PAGE_SHIFT,
+			    region->vaddr + (changed << PAGE_SHIFT));
+	/* Others may have unregistered it meanwhile, and counted on this one. */
+	if (ret && !registry->closed && !--region->registered) {
+		registry_remove(registry, region, false);
+		vfio_region_put(region);
 	}
+	vfio_region_put(region);
+	return ret;
+}
+
+/* Register memory that overlaps a region: it has to be the same. */
+static int registry_overlap(struct vfio_type1_container *container,
+			    struct vfio_registry *registry, struct vfio_region *region,
+			    unsigned long vaddr, unsigned long npages, bool read_only)
+{
+	if (region->vaddr == vaddr && region->npages == npages && region->read_only == read_only)
+		return registry_again(container, registry, region);
 	vfio_refuse(container, VFIO_REFUSE_REGISTRY,
 		    "REGISTER_MEMORY vaddr 0x%lx size 0x%lx for %s: overlaps what is registered at vaddr 0x%lx size 0x%lx for %s, and is not the same",
 		    vaddr, npages << PAGE_SHIFT, read_only ? "reading" : "writing", region->vaddr,
 		    region->npages << PAGE_SHIFT, region->read_only ? "reading" : "writing");
 	return -EINVAL;
+}
+
+/* Put a new region into the registry, or let go of it if somebody was faster. */
+static int registry_add(struct vfio_type1_container *container, struct vfio_registry *registry,
+			struct vfio_region *region)
+{
+	struct vfio_region *other = registry_find(registry, region->vaddr, region_last(region));
+	int ret = -ENODEV;
+
+	if (!other && !registry->closed) {
+		registry_insert(registry, region);
+		return 0;
+	}
+	if (other)
+		ret = registry_overlap(container, registry, other, region->vaddr,
+				       region->npages, region->read_only);
+	vfio_watch_stop(region);
+	vfio_region_put(region);
+	return ret;
 }
 
 /**
@@ -357,8 +406,10 @@ static int registry_again(struct vfio_type1_container *container, struct vfio_re
  * Context: process context; takes container->lock.
  * Return: 0; -EINVAL if a value is unaligned or @size zero, or something else is
  * registered there; -EOVERFLOW if the range wraps around; -EPERM if the container is
- * another process's; -ENODEV for a kernel thread, or if the container is closed; -EINTR
- * on a fatal signal; else as vfio_region_create().  On failure nothing has changed.
+ * another process's; -ESTALE if the same is registered, but the process has other memory
+ * there now; -ENODEV for a kernel thread, or if the container was closed, or taken by
+ * another process, meanwhile; -EINTR on a fatal signal; else as vfio_region_create().
+ * On failure nothing has changed.
  */
 int vfio_registry_register(struct vfio_type1_container *container, u64 vaddr, u64 size,
 			   bool read_only)
@@ -376,14 +427,15 @@ int vfio_registry_register(struct vfio_type1_container *container, u64 vaddr, u6
 	vaddr = untagged_addr(vaddr);
 	region = registry_find(registry, vaddr, vaddr + size - 1);
 	if (region) {
-		ret = registry_again(container, region, vaddr, size >> PAGE_SHIFT, read_only);
+		ret = registry_overlap(container, registry, region, vaddr, size >> PAGE_SHIFT,
+				       read_only);
 		goto exit;
 	}
+	/* Pinning waits for whoever provides the memory; nobody has to wait with it. */
+	mutex_unlock(&registry->mutex);
 	region = vfio_region_create(container, registry, vaddr, size >> PAGE_SHIFT, read_only);
-	if (IS_ERR(region))
-		ret = PTR_ERR(region);
-	else
-		registry_insert(registry, region);
+	mutex_lock(&registry->mutex);
+	ret = IS_ERR(region) ? PTR_ERR(region) : registry_add(container, registry, region);
 exit:
 	registry_exit(registry);
 	return ret;

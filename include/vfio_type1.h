@@ -30,7 +30,8 @@
  *	passes through it between claiming a mapping and emptying it, so that a
  *	mapping that was LIVE under it stays until it is dropped.
  *  registry->mutex
- *	which regions a registry has; held while one is pinned.
+ *	which regions a registry has.  Never held across a look at user memory, which
+ *	may wait for as long as the process likes.
  *  registries_lock (mutex, in vfio_registry.c)
  *	the set of registries.
  *  registry->siblings (mutex)
@@ -871,7 +872,7 @@ static inline void vfio_count(struct vfio_type1_container *container, enum vfio_
 		this_cpu_add(container->counters->value[which], n);
 }
 
-struct vfio_type1_container *vfio_container_create(bool v2, bool nesting);
+struct vfio_type1_container *vfio_container_create(bool v2, bool nesting, bool strict);
 void vfio_container_destroy(struct vfio_type1_container *container);
 void vfio_container_put(struct vfio_type1_container *container);
 u64 vfio_container_ns(const struct vfio_type1_container *container, u64 cycles);

@@ -18,6 +18,8 @@ static struct vfio_region *watched[WATCHED_MAX];
 static unsigned long changes;
 static unsigned int looks;
 static bool fail, collide;
+static void (*wait_for)(void *data);
+static void *wait_data;
 
 int vfio_watch_start(struct vfio_region *region)
 {
@@ -54,7 +56,12 @@ void vfio_watch_stop(struct vfio_region *region)
 
 unsigned long vfio_watch_read(struct vfio_region *region)
 {
+	void (*fn)(void *data);
+
 	looks++;
+	fn = xchg(&wait_for, NULL);
+	if (fn)
+		fn(wait_data);
 	return READ_ONCE(changes);
 }
 
@@ -71,6 +78,12 @@ void fake_watch_fail(void)
 void fake_watch_collide(void)
 {
 	collide = true;
+}
+
+void fake_watch_wait(void (*fn)(void *data), void *data)
+{
+	wait_data = data;
+	wait_for = fn;
 }
 
 void fake_watch_change(unsigned long vaddr, unsigned long last)

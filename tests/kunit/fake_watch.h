@@ -12,6 +12,8 @@
 void fake_watch_fail(void);
 /* The next look at user memory meets a change of what it looks at. */
 void fake_watch_collide(void);
+/* The next look at user memory waits until @fn has returned. */
+void fake_watch_wait(void (*fn)(void *data), void *data);
 /* User memory changes, or only might have. */
 void fake_watch_change(unsigned long vaddr, unsigned long last);
 /* The process is gone. */

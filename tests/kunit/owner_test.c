@@ -77,7 +77,7 @@ static int owner_case_init(struct kunit *test)
 	vfio_type1_params.dma_entry_limit = ENTRIES;
 	vfio_type1_params.unmap_walk = VFIO_UNMAP_RUNS;
 	vfio_type1_params.disable_hugepages = false;
-	fx->container = vfio_container_create(true, false);
+	fx->container = vfio_container_create(true, false, false);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->container));
 	fx->device.ops = &device_ops;
 	vfio_external_register(fx->container, &fx->device);
@@ -449,7 +449,7 @@ static void closed_container_takes_no_mapping(struct kunit *test)
 	vfio_container_put(closed);
 
 	/* For the end of the case. */
-	fx->container = vfio_container_create(true, false);
+	fx->container = vfio_container_create(true, false, false);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->container));
 	vfio_external_register(fx->container, &fx->device);
 }
@@ -462,7 +462,7 @@ static void container_takes_memory(struct kunit *test)
 	int attached;
 
 	fault_all();
-	none = vfio_container_create(true, false);
+	none = vfio_container_create(true, false, false);
 	attached = vfio_container_attach_emulated(fx->container, NULL);
 	fault_end();
 	KUNIT_EXPECT_PTR_EQ(test, none, (struct vfio_type1_container *)ERR_PTR(-ENOMEM));

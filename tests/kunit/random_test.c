@@ -659,7 +659,7 @@ static int random_case_init(struct kunit *test)
 	w->test = test;
 	for (i = 0; i < CELLS; i++)
 		w->owner[i] = NOBODY;
-	w->container = vfio_container_create(true, false);
+	w->container = vfio_container_create(true, false, false);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(w->container));
 	w->emulated = iommu_group_alloc();
 	KUNIT_ASSERT_FALSE(test, IS_ERR(w->emulated));

@@ -12,6 +12,7 @@
 #include <linux/cred.h>
 #include <linux/mman.h>
 #include <linux/prandom.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 #include <linux/vfio.h>
@@ -73,9 +74,9 @@ static const struct vfio_device_ops device_ops = {
 	.dma_unmap = device_dma_unmap,
 };
 
-static struct vfio_type1_container *open_container(struct kunit *test)
+static struct vfio_type1_container *open_container(struct kunit *test, bool strict)
 {
-	struct vfio_type1_container *container = vfio_container_create(true, false);
+	struct vfio_type1_container *container = vfio_container_create(true, false, strict);
 
 	KUNIT_ASSERT_FALSE(test, IS_ERR(container));
 	return container;
@@ -131,7 +132,7 @@ static int registry_case_init(struct kunit *test)
 	fx->device.ops = &device_ops;
 	fx->locked_vm = user_locked_vm();
 	for (c = 0; c < CONTAINERS; c++) {
-		fx->container[c] = open_container(test);
+		fx->container[c] = open_container(test, false);
 		attach(test, c, c, &vtd);
 	}
 	return 0;
@@ -415,6 +416,208 @@ static void same_region_again_takes_a_reference(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -ENOENT, unreg(test, 1, 3, 40));
 }
 
+/* Who registers what was registered learns if it is something else now. */
+static void changed_memory_is_not_registered_again(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int page;
+
+	make_memory(test, EIGHTS);
+	for (page = 3; page < 43; page += 13) {
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 3, 40, false));
+		/* Touched only. */
+		fake_watch_change(vaddr_of(test, page), vaddr_of(test, page));
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 1, 3, 40, false));
+		KUNIT_ASSERT_EQ(test, only_region(test)->nr_marked, 0U);
+
+		fake_watch_change(vaddr_of(test, page), vaddr_of(test, page));
+		get_page(fx->pages[page]);
+		user_remap_page(test, vaddr_of(test, page), fx->pages[500],
+				PROT_READ | PROT_WRITE);
+		KUNIT_EXPECT_EQ(test, -ESTALE, reg(test, 1, 3, 40, false));
+		/* It was not counted. */
+		KUNIT_EXPECT_EQ(test, only_region(test)->registered, 2UL);
+		expect_charge(test, 40);
+		KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 3, 40));
+		KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 3, 40));
+		/* Anew, it is what is there now. */
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 3, 40, false));
+		KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, page, 1));
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 1, 3, 40, false));
+		must_unmap(test, 0, 0, 1);
+		KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 3, 40));
+		KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 3, 40));
+		user_remap_page(test, vaddr_of(test, page), fx->pages[page],
+				PROT_READ | PROT_WRITE);
+		put_page(fx->pages[page]);
+		expect_nothing(test);
+	}
+}
+
+/* ---- requests that meet in the middle ---- */
+
+/* What others do while a REGISTER waits for user memory. */
+struct meanwhile {
+	struct kunit *test;
+	struct vfio_registry *registry;
+	unsigned int page, npages, c;
+	enum { NOTHING, REGISTER, UNREGISTER, UNREGISTER_ALL, CLOSE } what;
+	int ret;
+};
+
+static void do_meanwhile(void *data)
+{
+	struct meanwhile *m = data;
+
+	/* Rather fail than hang. */
+	m->ret = -EDEADLK;
+	if (mutex_is_locked(&m->registry->mutex))
+		return;
+	switch (m->what) {
+	case NOTHING:
+		m->ret = 0;
+		break;
+	case REGISTER:
+		m->ret = reg(m->test, m->c, m->page, m->npages, false);
+		break;
+	case UNREGISTER:
+		m->ret = unreg(m->test, m->c, m->page, m->npages);
+		break;
+	case UNREGISTER_ALL:
+		do
+			m->ret = unreg(m->test, m->c, m->page, m->npages);
+		while (!m->ret);
+		break;
+	case CLOSE:
+		for (m->c = 0; m->c < CONTAINERS; m->c++)
+			close_container(m->test, m->c);
+		m->ret = 0;
+	}
+}
+
+/* Register @npages pages from 3 on; while that looks at them, others do something. */
+static int reg_while(struct kunit *test, struct meanwhile *m, unsigned int npages)
+{
+	struct fixture *fx = test->priv;
+	struct vfio_type1_container *container = fx->container[0];
+	int ret;
+
+	m->test = test;
+	m->registry = container->registry;
+	/* The front door holds one. */
+	kref_get(&container->users);
+	fake_watch_wait(do_meanwhile, m);
+	ret = vfio_registry_register(container, vaddr_of(test, 3), (u64)npages * PAGE_SIZE, false);
+	vfio_container_put(container);
+	return ret;
+}
+
+static void reopen_containers(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int c;
+
+	for (c = 0; c < CONTAINERS; c++) {
+		fx->container[c] = open_container(test, false);
+		attach(test, c, c, &vtd);
+	}
+}
+
+/* A REGISTER may wait for the process's memory for ever; nobody waits for the REGISTER. */
+static void registering_keeps_nobody_waiting(struct kunit *test)
+{
+	struct meanwhile same = { .what = REGISTER, .page = 3, .npages = 40, .c = 1 };
+	struct meanwhile cuts = { .what = REGISTER, .page = 30, .npages = 40, .c = 1 };
+	struct meanwhile apart = { .what = REGISTER, .page = 43, .npages = 40, .c = 1 };
+	struct meanwhile unregister = { .what = UNREGISTER, .page = 3, .npages = 40, .c = 1 };
+	struct meanwhile closing = { .what = CLOSE };
+
+	make_memory(test, EIGHTS);
+	/* Somebody was faster: as if this one had come after. */
+	KUNIT_EXPECT_EQ(test, 0, reg_while(test, &same, 40));
+	KUNIT_ASSERT_EQ(test, 0, same.ret);
+	KUNIT_EXPECT_EQ(test, only_region(test)->registered, 2UL);
+	expect_pins(test, 3, 40, 1);
+	expect_charge(test, 40);
+	KUNIT_EXPECT_EQ(test, fake_watch_count(), 1U);
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 3, 40));
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 3, 40));
+	expect_nothing(test);
+
+	KUNIT_EXPECT_EQ(test, -EINVAL, reg_while(test, &cuts, 40));
+	KUNIT_ASSERT_EQ(test, 0, cuts.ret);
+	expect_pins(test, 3, 27, 0);
+	expect_pins(test, 30, 40, 1);
+	expect_charge(test, 40);
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 30, 40));
+	expect_nothing(test);
+
+	KUNIT_EXPECT_EQ(test, 0, reg_while(test, &apart, 40));
+	KUNIT_ASSERT_EQ(test, 0, apart.ret);
+	expect_charge(test, 80);
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 3, 40));
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 43, 40));
+	expect_nothing(test);
+
+	KUNIT_EXPECT_EQ(test, 0, reg_while(test, &unregister, 40));
+	KUNIT_ASSERT_EQ(test, -ENOENT, unregister.ret);
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 3, 40));
+	expect_nothing(test);
+
+	KUNIT_EXPECT_EQ(test, -ENODEV, reg_while(test, &closing, 40));
+	KUNIT_ASSERT_EQ(test, 0, closing.ret);
+	expect_nothing(test);
+	reopen_containers(test);
+}
+
+/* The same while it looks whether memory that is registered is still the same. */
+static void registering_again_keeps_nobody_waiting(struct kunit *test)
+{
+	struct meanwhile unregister = { .what = UNREGISTER, .page = 3, .npages = 40, .c = 1 };
+	struct meanwhile all = { .what = UNREGISTER_ALL, .page = 3, .npages = 40, .c = 1 };
+	struct meanwhile closing = { .what = CLOSE };
+	struct fixture *fx = test->priv;
+	unsigned int changed;
+
+	make_memory(test, EIGHTS);
+	for (changed = 0; changed < 2; changed++) {
+		int want = changed ? -ESTALE : 0;
+
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 3, 40, false));
+		fake_watch_change(fx->vaddr, fx->vaddr + SZ_1M);
+		if (changed) {
+			get_page(fx->pages[5]);
+			user_remap_page(test, vaddr_of(test, 5), fx->pages[500],
+					PROT_READ | PROT_WRITE);
+		}
+		/* What others have registered is theirs to unregister. */
+		KUNIT_EXPECT_EQ(test, want, reg_while(test, &unregister, 40));
+		KUNIT_EXPECT_EQ(test, 0, unregister.ret);
+		KUNIT_EXPECT_EQ(test, changed ? -ENOENT : 0, unreg(test, 0, 3, 40));
+		expect_charge(test, 0);
+		KUNIT_EXPECT_EQ(test, fake_watch_count(), 0U);
+		if (changed)
+			break;
+
+		/* They take no more than there is. */
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 3, 40, false));
+		fake_watch_change(fx->vaddr, fx->vaddr + SZ_1M);
+		KUNIT_EXPECT_EQ(test, 0, reg_while(test, &all, 40));
+		KUNIT_EXPECT_EQ(test, -EBUSY, all.ret);
+		KUNIT_EXPECT_EQ(test, 0, unreg(test, 0, 3, 40));
+		expect_nothing(test);
+	}
+	user_remap_page(test, vaddr_of(test, 5), fx->pages[5], PROT_READ | PROT_WRITE);
+	put_page(fx->pages[5]);
+
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 3, 40, false));
+	fake_watch_change(fx->vaddr, fx->vaddr + SZ_1M);
+	KUNIT_EXPECT_EQ(test, 0, reg_while(test, &closing, 40));
+	KUNIT_ASSERT_EQ(test, 0, closing.ret);
+	expect_nothing(test);
+	reopen_containers(test);
+}
+
 /* All pairs of small regions. */
 static void regions_do_not_overlap(struct kunit *test)
 {
@@ -552,12 +755,9 @@ static void memlock_limit_is_exact(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, unprivileged);
 	cap_lower(unprivileged->cap_effective, CAP_IPC_LOCK);
 	make_memory(test, EIGHTS);
-	/* The last 40 pages are MMIO, which is free. */
-	user_map_pfns(test, vaddr_of(test, 60), MMIO_PFN, 40);
-
 	old = override_creds(unprivileged);
 	for (i = 0; i < 3; i++) {
-		limit->rlim_cur = (fx->locked_vm + 59 + i) << PAGE_SHIFT;
+		limit->rlim_cur = (fx->locked_vm + 99 + i) << PAGE_SHIFT;
 		ret[i] = reg(test, 0, 0, 100, false);
 		again = ret[i] ?: reg(test, 0, 0, 100, false);
 		if (!again)
@@ -577,9 +777,7 @@ static void memlock_limit_is_exact(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ret[0], -ENOMEM);
 	KUNIT_EXPECT_EQ(test, ret[1], 0);
 	KUNIT_EXPECT_EQ(test, ret[2], 0);
-	expect_charge(test, 0);
-	KUNIT_EXPECT_EQ(test, fake_watch_count(), 0U);
-	user_unmap(vaddr_of(test, 60), 40);
+	expect_nothing(test);
 }
 
 /* ---- mapping ---- */
@@ -690,26 +888,48 @@ static void read_only_regions_are_not_written(struct kunit *test)
 	expect_nothing(test);
 }
 
-/* RAM and MMIO side by side: each as it is, in one region. */
-static void mmio_can_be_registered(struct kunit *test)
+/*
+ * Nobody can pin it, so nobody could promise that it stays. It is mapped the ordinary
+ * way, but not where only registered memory is.
+ */
+static void mmio_is_not_registered(struct kunit *test)
 {
-	unsigned int i;
+	static const unsigned int at[] = { 0, 20, 500, NPAGES - 24 };
+	struct fixture *fx = test->priv;
+	unsigned int i, page, end;
 
-	make_memory(test, SEQUENTIAL);
-	user_map_pfns(test, vaddr_of(test, 20), MMIO_PFN, 24);
-	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 64, false));
-	expect_charge(test, 40);
-	KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 0, 64));
-	expect_mapped(test, 0, 0, 0, 20, RW);
-	expect_mapped(test, 0, 44 * PAGE_SIZE, 44, 20, RW);
-	for (i = 0; i < 24; i++)
-		KUNIT_ASSERT_EQ(test, iommu_iova_to_phys(&mock(0)->domain, (20 + i) * PAGE_SIZE),
-				PFN_PHYS(MMIO_PFN + i));
-	must_unmap(test, 0, 0, 64);
-	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, 64));
-	expect_charge(test, 0);
-	mock_iommu_expect_empty(test, mock(0));
-	user_unmap(vaddr_of(test, 20), 24);
+	close_container(test, 1);
+	fx->container[1] = open_container(test, true);
+	attach(test, 1, 1, &vtd);
+	for (i = 0; i < ARRAY_SIZE(at); i++) {
+		make_memory(test, SEQUENTIAL);
+		end = at[i] + 24;
+		user_map_pfns(test, vaddr_of(test, at[i]), MMIO_PFN, 24);
+		KUNIT_ASSERT_EQ(test, -EFAULT, reg(test, 0, 0, NPAGES, false));
+		KUNIT_ASSERT_EQ(test, -EFAULT, reg(test, 0, 0, NPAGES, true));
+		KUNIT_ASSERT_EQ(test, -EFAULT, reg(test, 0, at[i], 24, false));
+		KUNIT_EXPECT_EQ(test, atomic_long_read(&fx->container[0]->refused[VFIO_REFUSE_PIN]),
+				3L * (i + 1));
+		expect_charge(test, 0);
+		expect_pins(test, 0, at[i], 0);
+		expect_pins(test, end, NPAGES - end, 0);
+		KUNIT_EXPECT_EQ(test, fake_watch_count(), 0U);
+
+		if (at[i])
+			KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, at[i], false));
+		KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, at[i], 24));
+		KUNIT_ASSERT_EQ(test, -EPERM, map(test, 1, 0, at[i], 24));
+		expect_charge(test, at[i]);
+		for (page = 0; page < 24; page++)
+			KUNIT_ASSERT_EQ(test, iommu_iova_to_phys(&mock(0)->domain,
+								 page * PAGE_SIZE),
+					PFN_PHYS(MMIO_PFN + page));
+		must_unmap(test, 0, 0, 24);
+		if (at[i])
+			KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, at[i]));
+		expect_charge(test, 0);
+		drop_memory(fx);
+	}
 }
 
 /* Nothing is left of a mapping, in whichever call the IOMMU fails. */
@@ -790,7 +1010,9 @@ static void strict_containers_map_registered_memory_only(struct kunit *test)
 {
 	struct fixture *fx = test->priv;
 
-	fx->container[1]->strict = true;
+	close_container(test, 1);
+	fx->container[1] = open_container(test, true);
+	attach(test, 1, 1, &vtd);
 	make_memory(test, EIGHTS);
 	KUNIT_EXPECT_EQ(test, -EPERM, map(test, 1, 0, 0, 1));
 	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 10, 10, false));
@@ -840,9 +1062,6 @@ static void last_container_takes_everything(struct kunit *test)
 
 	make_memory(test, EIGHTS);
 	for (first = 0; first < CONTAINERS; first++) {
-		struct fixture *fx = test->priv;
-		unsigned int c;
-
 		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
 		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
 		KUNIT_ASSERT_EQ(test, 0, reg(test, 1, 100, 20, true));
@@ -856,10 +1075,7 @@ static void last_container_takes_everything(struct kunit *test)
 				unreg(test, !first, 0, 20));
 		close_container(test, !first);
 		expect_nothing(test);
-		for (c = 0; c < CONTAINERS; c++) {
-			fx->container[c] = open_container(test);
-			attach(test, c, c, &vtd);
-		}
+		reopen_containers(test);
 	}
 }
 
@@ -883,6 +1099,215 @@ static void end_of_the_process_takes_what_is_not_mapped(struct kunit *test)
 	expect_nothing(test);
 }
 
+/* ---- whose it is ---- */
+
+/* Make all that is registered another process's, which lives. */
+static struct mm_struct *give_away(struct kunit *test)
+{
+	struct mm_struct *other = user_other_mm(test, true);
+	struct fixture *fx = test->priv;
+
+	mmdrop(fx->container[0]->registry->mm);
+	fx->container[0]->registry->mm = other;
+	return other;
+}
+
+static void expect_count(struct kunit *test, unsigned int c, u32 regions, unsigned int npages)
+{
+	struct fixture *fx = test->priv;
+	u32 nr = U32_MAX;
+	u64 size = 1;
+
+	vfio_registry_count(fx->container[c], &nr, &size);
+	KUNIT_EXPECT_EQ(test, nr, regions);
+	KUNIT_EXPECT_EQ(test, size, (u64)npages * PAGE_SIZE);
+}
+
+/* As long as it lives, and has something registered, its containers are its own. */
+static void memory_of_others_is_not_used(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct vfio_registry *others = fx->container[0]->registry;
+	struct mm_struct *other;
+
+	make_memory(test, EIGHTS);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 1, 30, 10, true));
+	expect_count(test, 0, 2, 30);
+	other = give_away(test);
+	expect_count(test, 0, 0, 0);
+	KUNIT_EXPECT_EQ(test, -EPERM, reg(test, 0, 0, 20, false));
+	KUNIT_EXPECT_EQ(test, -EPERM, reg(test, 0, 50, 20, false));
+	KUNIT_EXPECT_EQ(test, -EPERM, unreg(test, 1, 0, 20));
+	KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 0, 20));
+	KUNIT_EXPECT_NULL(test, mapping(test, 0, 0)->region);
+	expect_charge(test, 50);
+	must_unmap(test, 0, 0, 20);
+
+	/* When it is gone they are the next one's, one by one. */
+	atomic_set(&other->mm_users, 0);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 50, 20, false));
+	KUNIT_EXPECT_PTR_NE(test, fx->container[0]->registry, others);
+	KUNIT_EXPECT_PTR_EQ(test, fx->container[1]->registry, others);
+	expect_count(test, 0, 1, 20);
+	KUNIT_EXPECT_EQ(test, -ENOENT, unreg(test, 0, 0, 20));
+	expect_pins(test, 0, 20, 1);
+	expect_pins(test, 30, 10, 1);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 1, 50, 20, false));
+	KUNIT_EXPECT_PTR_EQ(test, fx->container[0]->registry, fx->container[1]->registry);
+	/* With its last container, what it had registered is gone. */
+	expect_pins(test, 0, 40, 0);
+	expect_charge(test, 20);
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 50, 20));
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 50, 20));
+	expect_nothing(test);
+}
+
+/* Who has nothing registered does not keep a container; nor does a failure lose it. */
+static void container_without_registrations_is_free(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	int ret;
+
+	make_memory(test, EIGHTS);
+	give_away(test);
+	fault_nth(1);
+	ret = reg(test, 0, 0, 20, false);
+	KUNIT_ASSERT_TRUE(test, fault_end());
+	KUNIT_EXPECT_EQ(test, -ENOMEM, ret);
+	/* It is nobody's: all are pinned as ever. */
+	KUNIT_EXPECT_NULL(test, fx->container[0]->registry);
+	expect_count(test, 0, 0, 0);
+	KUNIT_EXPECT_EQ(test, 0, map(test, 0, 0, 0, 20));
+	must_unmap(test, 0, 0, 20);
+	KUNIT_EXPECT_EQ(test, 0, reg(test, 0, 0, 20, false));
+	KUNIT_EXPECT_EQ(test, 0, unreg(test, 0, 0, 20));
+	expect_nothing(test);
+}
+
+static void strict_containers_of_others_map_nothing(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	make_memory(test, EIGHTS);
+	close_container(test, 1);
+	fx->container[1] = open_container(test, true);
+	attach(test, 1, 1, &vtd);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+	give_away(test);
+	KUNIT_EXPECT_EQ(test, -EPERM, map(test, 1, 0, 0, 20));
+	KUNIT_EXPECT_EQ(test, -EPERM, map(test, 1, 0, 50, 20));
+	expect_charge(test, 20);
+}
+
+static void kernel_threads_register_nothing(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned long vaddr;
+	int ret[2];
+
+	make_memory(test, EIGHTS);
+	vaddr = fx->vaddr;
+	user_mem_return();
+	ret[0] = vfio_registry_register(fx->container[0], vaddr, PAGE_SIZE, false);
+	ret[1] = vfio_registry_unregister(fx->container[0], vaddr, PAGE_SIZE);
+	user_mem_borrow();
+	KUNIT_EXPECT_EQ(test, -ENODEV, ret[0]);
+	KUNIT_EXPECT_EQ(test, -ENODEV, ret[1]);
+	expect_nothing(test);
+}
+
+/* A call that is under way as the container is closed. */
+static void closed_containers_register_nothing(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct vfio_type1_container *closed = fx->container[0];
+
+	make_memory(test, EIGHTS);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+	kref_get(&closed->users);
+	close_container(test, 0);
+	KUNIT_EXPECT_EQ(test, -ENODEV, vfio_registry_register(closed, fx->vaddr, PAGE_SIZE, false));
+	KUNIT_EXPECT_EQ(test, -ENODEV, vfio_registry_unregister(closed, fx->vaddr,
+								20 * PAGE_SIZE));
+	vfio_container_put(closed);
+	expect_charge(test, 20);
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 1, 0, 20));
+	expect_charge(test, 0);
+}
+
+static int register_first_pages(void *data)
+{
+	struct kunit *test = data;
+
+	return reg(test, 0, 0, 20, false);
+}
+
+static int map_first_pages(void *data)
+{
+	struct kunit *test = data;
+
+	return map(test, 0, 0, 0, 20);
+}
+
+/* Wherever it is: at the lock, at the first page, at the look whether it is the same. */
+static void killed_callers_leave_nothing(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct vfio_registry *registry = fx->container[0]->registry;
+	int ret;
+
+	make_memory(test, EIGHTS);
+	mutex_lock(&registry->mutex);
+	ret = user_call_killed(test, register_first_pages, test);
+	mutex_unlock(&registry->mutex);
+	KUNIT_EXPECT_EQ(test, -EINTR, ret);
+	KUNIT_EXPECT_EQ(test, -EINTR, user_call_killed(test, register_first_pages, test));
+	expect_nothing(test);
+
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+	fake_watch_change(fx->vaddr, fx->vaddr);
+	KUNIT_EXPECT_EQ(test, -EINTR, user_call_killed(test, register_first_pages, test));
+	KUNIT_EXPECT_EQ(test, -EINTR, user_call_killed(test, map_first_pages, test));
+	KUNIT_EXPECT_EQ(test, only_region(test)->registered, 1UL);
+	KUNIT_EXPECT_EQ(test, refcount_read(&only_region(test)->users), 1U);
+	KUNIT_EXPECT_EQ(test, only_region(test)->nr_marked, 1U);
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, 20));
+	expect_nothing(test);
+}
+
+/* What a reader of debugfs sees. */
+struct seen {
+	unsigned long vaddr[4];
+	unsigned int nr;
+};
+
+static void see_region(const struct vfio_region *region, void *data)
+{
+	struct seen *seen = data;
+
+	if (seen->nr < ARRAY_SIZE(seen->vaddr))
+		seen->vaddr[seen->nr] = region->vaddr;
+	seen->nr++;
+}
+
+static void regions_are_listed_in_order(struct kunit *test)
+{
+	static const unsigned int first[] = { 30, 0, 600, 20 };
+	static const unsigned int sorted[] = { 0, 20, 30, 600 };
+	struct fixture *fx = test->priv;
+	struct seen seen = {};
+	unsigned int i;
+
+	make_memory(test, EIGHTS);
+	for (i = 0; i < ARRAY_SIZE(first); i++)
+		KUNIT_ASSERT_EQ(test, 0, reg(test, i % 2, first[i], 10, i % 2));
+	vfio_registry_for_each(fx->container[1], see_region, &seen);
+	KUNIT_ASSERT_EQ(test, seen.nr, 4U);
+	for (i = 0; i < 4; i++)
+		KUNIT_EXPECT_EQ(test, seen.vaddr[i], vaddr_of(test, sorted[i]));
+}
+
 /* ---- changes of the process's memory ---- */
 
 /* Other memory than was registered is not mapped; the same is, and so is the rest. */
@@ -903,7 +1328,7 @@ static void changed_memory_is_refused(struct kunit *test)
 			fake_watch_change(vaddr, vaddr + PAGE_SIZE - 1);
 			/* The region has a reference to the page that goes. */
 			get_page(fx->pages[at[i]]);
-			user_remap_page(test, vaddr, fx->pages[other]);
+			user_remap_page(test, vaddr, fx->pages[other], PROT_READ | PROT_WRITE);
 			KUNIT_EXPECT_EQ(test, -ESTALE, map(test, 1, 0, at[i], 1));
 			KUNIT_EXPECT_EQ(test, -ESTALE, map(test, 1, 0, 0, other));
 			if (at[i])
@@ -929,7 +1354,7 @@ static void changed_memory_is_refused(struct kunit *test)
 	}
 }
 
-/* Memory that is gone, or is not writable any more. */
+/* Memory that is gone. */
 static void lost_memory_is_refused(struct kunit *test)
 {
 	struct fixture *fx = test->priv;
@@ -946,6 +1371,36 @@ static void lost_memory_is_refused(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, 20));
 	expect_nothing(test);
 	put_page(fx->pages[7]);
+}
+
+/* The process took access from itself: it is the same memory, for who looks. */
+static void memory_of_other_access_is_the_same(struct kunit *test)
+{
+	static const unsigned long prot[] = { PROT_READ, PROT_NONE };
+	struct fixture *fx = test->priv;
+	unsigned int i, page;
+
+	for (i = 0; i < ARRAY_SIZE(prot); i++) {
+		make_memory(test, EIGHTS);
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+		for (page = 0; page < 20; page++)
+			user_remap_page(test, vaddr_of(test, page), fx->pages[page], prot[i]);
+		fake_watch_change(fx->vaddr, fx->vaddr + 20 * PAGE_SIZE - 1);
+		KUNIT_EXPECT_EQ(test, 0, map(test, 0, 0, 7, 3));
+		KUNIT_EXPECT_EQ(test, 0, map(test, 0, SZ_1G, 0, 20));
+		KUNIT_EXPECT_EQ(test, only_region(test)->nr_marked, 0U);
+		expect_mapped(test, 0, SZ_1G, 0, 20, RW);
+		must_unmap(test, 0, 0, 3);
+		must_unmap(test, 0, SZ_1G, 20);
+		/* Other memory is not. */
+		fake_watch_change(fx->vaddr, fx->vaddr + 20 * PAGE_SIZE - 1);
+		get_page(fx->pages[7]);
+		user_remap_page(test, vaddr_of(test, 7), fx->pages[500], prot[i]);
+		KUNIT_EXPECT_EQ(test, -ESTALE, map(test, 0, 0, 7, 3));
+		KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, 20));
+		put_page(fx->pages[7]);
+		drop_memory(fx);
+	}
 }
 
 /* Who touched memory and put it back has cost a look, once. */
@@ -1052,7 +1507,7 @@ static void in_kernel_users_share_pins_and_charge(struct kunit *test)
 	/* They see what was registered, also if the process does not any more. */
 	fake_watch_change(fx->vaddr, fx->vaddr + 20 * PAGE_SIZE - 1);
 	get_page(fx->pages[4]);
-	user_remap_page(test, vaddr_of(test, 4), fx->pages[500]);
+	user_remap_page(test, vaddr_of(test, 4), fx->pages[500], PROT_READ | PROT_WRITE);
 	*(u64 *)page_address(fx->pages[4]) = 0x0123456789abcdef;
 	*(u64 *)page_address(fx->pages[500]) = 1;
 	KUNIT_EXPECT_EQ(test, 0, vfio_external_rw(fx->container[0], 0, &word, sizeof(word), false));
@@ -1151,9 +1606,12 @@ static void walk_register(struct kunit *test, struct model *m, unsigned int c, u
 
 	if (r) {
 		bool same = r->page == page && r->npages == npages && r->read_only == read_only;
+		int want = !same ? -EINVAL :
+			   memcmp(r->frame, m->frame + page, npages * sizeof(*r->frame)) ? -ESTALE :
+			   0;
 
-		KUNIT_ASSERT_EQ(test, same ? 0 : -EINVAL, reg(test, c, page, npages, read_only));
-		r->registered += same;
+		KUNIT_ASSERT_EQ(test, want, reg(test, c, page, npages, read_only));
+		r->registered += !want;
 		return;
 	}
 	for (i = 0; i < WALK_REGIONS && m->regions[i].registered; i++)
@@ -1217,7 +1675,7 @@ static void walk_change(struct kunit *test, struct model *m, unsigned int page, 
 	fake_watch_change(vaddr, vaddr + PAGE_SIZE - 1);
 	if (frame == m->frame[page])
 		return;
-	user_remap_page(test, vaddr, fx->block + frame);
+	user_remap_page(test, vaddr, fx->block + frame, PROT_READ | PROT_WRITE);
 	m->frame[page] = frame;
 }
 
@@ -1312,6 +1770,9 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(every_page_of_every_layout_is_found),
 	KUNIT_CASE(contiguous_memory_needs_a_word_per_slot),
 	KUNIT_CASE(same_region_again_takes_a_reference),
+	KUNIT_CASE(changed_memory_is_not_registered_again),
+	KUNIT_CASE(registering_keeps_nobody_waiting),
+	KUNIT_CASE(registering_again_keeps_nobody_waiting),
 	KUNIT_CASE(regions_do_not_overlap),
 	KUNIT_CASE(wrong_values_are_refused),
 	KUNIT_CASE(more_than_there_is_costs_no_memory),
@@ -1322,7 +1783,7 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(containers_share_pins_and_charge),
 	KUNIT_CASE(memory_partly_inside_is_pinned),
 	KUNIT_CASE(read_only_regions_are_not_written),
-	KUNIT_CASE(mmio_can_be_registered),
+	KUNIT_CASE(mmio_is_not_registered),
 	KUNIT_CASE(failed_map_call_leaves_the_region),
 	KUNIT_CASE(failed_map_allocation_leaves_the_region),
 	KUNIT_CASE(what_an_iommu_keeps_stays_pinned),
@@ -1330,8 +1791,16 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(unregister_waits_for_no_mapping),
 	KUNIT_CASE(last_container_takes_everything),
 	KUNIT_CASE(end_of_the_process_takes_what_is_not_mapped),
+	KUNIT_CASE(memory_of_others_is_not_used),
+	KUNIT_CASE(container_without_registrations_is_free),
+	KUNIT_CASE(strict_containers_of_others_map_nothing),
+	KUNIT_CASE(kernel_threads_register_nothing),
+	KUNIT_CASE(closed_containers_register_nothing),
+	KUNIT_CASE(killed_callers_leave_nothing),
+	KUNIT_CASE(regions_are_listed_in_order),
 	KUNIT_CASE(changed_memory_is_refused),
 	KUNIT_CASE(lost_memory_is_refused),
+	KUNIT_CASE(memory_of_other_access_is_the_same),
 	KUNIT_CASE(unchanged_memory_is_looked_at_once),
 	KUNIT_CASE(attach_replays_from_the_region),
 	KUNIT_CASE(in_kernel_users_share_pins_and_charge),

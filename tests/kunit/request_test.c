@@ -44,7 +44,7 @@ static int request_case_init(struct kunit *test)
 	vfio_type1_params.dma_entry_limit = ENTRIES;
 	vfio_type1_params.unmap_walk = VFIO_UNMAP_RUNS;
 	vfio_type1_params.disable_hugepages = false;
-	fx->container = vfio_container_create(true, false);
+	fx->container = vfio_container_create(true, false, false);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->container));
 	fx->mock = mock_iommu_create(test, &small_pages);
 	fx->domain.domain = &fx->mock->domain;

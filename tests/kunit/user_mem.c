@@ -235,12 +235,13 @@ unsigned long user_map_pages(struct kunit *test, struct page **pages, unsigned i
 	return map_layout(test, &layout, 0, npages, prot);
 }
 
-/* Put another page where one is. */
-void user_remap_page(struct kunit *test, unsigned long vaddr, struct page *page)
+/* Put another page where one is, or the same for other access. */
+void user_remap_page(struct kunit *test, unsigned long vaddr, struct page *page,
+		     unsigned long prot)
 {
 	struct layout layout = { .pages = &page };
 
-	map_layout(test, &layout, vaddr, 1, PROT_READ | PROT_WRITE);
+	map_layout(test, &layout, vaddr, 1, prot);
 }
 
 /*

@@ -27,7 +27,8 @@ void user_block_free(struct page *block);
 
 unsigned long user_map_pages(struct kunit *test, struct page **pages, unsigned int npages,
 			     unsigned long prot);
-void user_remap_page(struct kunit *test, unsigned long vaddr, struct page *page);
+void user_remap_page(struct kunit *test, unsigned long vaddr, struct page *page,
+		     unsigned long prot);
 unsigned long user_map_pfns(struct kunit *test, unsigned long at, unsigned long pfn,
 			    unsigned int npages);
 /**

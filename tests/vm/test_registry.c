@@ -4,15 +4,20 @@
  * page tables, two containers, several processes, and what a process does to memory
  * that it has registered.
  *
- * The program executes itself for one test; main() says with what arguments.
+ * The program executes itself for some tests; main() says with what arguments.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "testlib.h"
@@ -227,6 +232,32 @@ static void partly_inside_is_pinned_as_ever(void **state)
 	vu_free(mem, SIZE);
 }
 
+/* Nobody can pin a BAR: alone, or amid RAM. It is mapped the ordinary way. */
+static void device_memory_is_not_registered(void **state)
+{
+	struct fixture *f = *state;
+	int second = second_container(f, VFIO_TYPE1v2_IOMMU), fd = kmsg_open();
+	char *mem = memory(), *bar = f->edu[1].regs;
+	const size_t size = f->edu[1].size;
+
+	assert_ret(vu_register(f->container, bar, size, 0), -EFAULT);
+	assert_logged(fd, "REGISTER_MEMORY .* is a device's, which cannot be pinned");
+	assert_ret(vu_register(f->container, bar, size, RO), -EFAULT);
+	assert_logged(fd, "REGISTER_MEMORY .* is a device's, which cannot be pinned");
+	assert_ptr_equal(mmap(mem + PAGES(600), size, PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_FIXED, f->pci[1].device_fd, 0), mem + PAGES(600));
+	assert_ret(vu_register(f->container, mem, SIZE, 0), -EFAULT);
+	assert_nothing_held(f);
+	assert_ok(vu_register(f->container, mem, PAGES(600), 0));
+	assert_ok(vu_map_rw(f->container, mem + PAGES(600), BASE, size));
+	assert_charged(f, 600);
+	assert_unmaps(f->container, BASE, size, size);
+	fixture_close_device(f, 1);
+	close(second);
+	vu_free(mem, SIZE);
+	close(fd);
+}
+
 /* ---- Users ---- */
 
 static void a_mapping_keeps_its_region(void **state)
@@ -345,6 +376,8 @@ static void strict_containers_want_registered_memory(void **state)
 	/* Otherwise it is a v2 container. */
 	assert_ret(vu_unmap(strict, BASE, PAGES(5), 0, NULL), -EINVAL);
 	assert_unmaps(strict, BASE, PAGES(20), PAGES(20));
+	/* A BAR can't be registered, and so not be mapped. */
+	assert_ret(vu_map_rw(strict, f->edu[1].regs, BASE, PAGES(1)), -EPERM);
 	assert_charged(f, 20);
 	fixture_close_device(f, 1);
 	close(strict);
@@ -376,6 +409,8 @@ static void assert_changed(const struct fixture *f, char *mem, const char *what)
 	assert_logged(fd, "is not what was registered at vaddr");
 	assert_ret(vu_map_rw(f->container, mem + PAGES(109), 0, PAGES(1)), -ESTALE);
 	assert_ret(vu_map_rw(f->container, mem, 0, SIZE), -ESTALE);
+	assert_ret(vu_register(f->container, mem, SIZE, 0), -ESTALE);
+	assert_logged(fd, "REGISTER_MEMORY .*is registered, but memory at vaddr");
 	assert_ok(vu_map_rw(f->container, mem, 0, PAGES(100)));
 	assert_ok(vu_map_rw(f->container, mem + PAGES(110), PAGES(110), SIZE - PAGES(110)));
 	assert_dma_reaches(f, 0, mem + PAGES(99), PAGES(99));
@@ -463,7 +498,9 @@ static void punched_memory_is_stale(void **state)
 /* The same page is at the same address: it may be mapped, whatever happened meanwhile. */
 static void the_same_memory_again_is_not_stale(void **state)
 {
+	const int prot[] = { PROT_READ, PROT_NONE, PROT_READ | PROT_WRITE };
 	const struct fixture *f = *state;
+	unsigned int i;
 	char *mem;
 	int fd;
 
@@ -482,10 +519,21 @@ static void the_same_memory_again_is_not_stale(void **state)
 	assert_unmaps(f->container, 0, SIZE, SIZE);
 	assert_int_equal(madvise(mem, SIZE, MADV_PAGEOUT), 0);
 	assert_ok(vu_map_rw(f->container, mem, 0, SIZE));
-	/* Protection is nobody's business. */
-	assert_int_equal(mprotect(mem, SIZE, PROT_READ), 0);
-	assert_int_equal(mprotect(mem, SIZE, PROT_READ | PROT_WRITE), 0);
-	assert_ok(vu_map_rw(f->container, mem, GIB, SIZE));
+	assert_unmaps(f->container, 0, SIZE, SIZE);
+	/* Protection is nobody's business, whether or not the kernel touches the pages. */
+	for (i = 0; i < ARRAY_SIZE(prot); i++) {
+		at_step("protection %d", prot[i]);
+		assert_int_equal(mprotect(mem, SIZE, prot[i]), 0);
+		assert_ok(vu_map_rw(f->container, mem, GIB, SIZE));
+		assert_unmaps(f->container, GIB, SIZE, SIZE);
+		assert_int_equal(madvise(mem, SIZE, MADV_DONTNEED), 0);
+		assert_ok(vu_map_rw(f->container, mem + PAGES(300), 0, PAGES(1)));
+		assert_ok(vu_map_rw(f->container, mem, GIB, SIZE));
+		assert_ok(vu_register(f->container, mem, SIZE, 0));
+		assert_ok(vu_unregister(f->container, mem, SIZE));
+		assert_unmaps(f->container, GIB, SIZE, SIZE);
+		assert_unmaps(f->container, 0, PAGES(1), PAGES(1));
+	}
 	assert_charged(f, NPAGES);
 	vu_free(mem, SIZE);
 	close(fd);
@@ -682,7 +730,7 @@ static void register_map_and_exec(void *arg)
 	child_check(false);
 }
 
-/* What the executed program does. */
+/* What the executed program does, with the container. */
 static int after_exec(int container)
 {
 	char *mem = private_memory();
@@ -712,6 +760,43 @@ static void exec_leaves_what_is_mapped(void **state)
 	wait_pinned(c.f, 0);
 	fixture_close_device(c.f, 1);
 	close(c.second);
+	child_case_end(&c);
+}
+
+/* In a child that has the only descriptor of its container. */
+static void register_map_and_exec_without(void *arg)
+{
+	struct child_case *c = arg;
+	char pinned[16];
+
+	c->second = vu_container_open();
+	child_check(!vu_group_open(&c->f->pci[0]) && !vu_group_attach(&c->f->pci[0], c->second));
+	register_and_map(arg);
+	child_check(fcntl(c->second, F_GETFD) == FD_CLOEXEC);
+	snprintf(pinned, sizeof(pinned), "%ld", c->f->pinned);
+	execl("/proc/self/exe", "test_registry", "exec-without", pinned, NULL);
+	child_check(false);
+}
+
+/* What the executed program does, without: all is gone as long as it lives. */
+static int after_exec_without(long pinned)
+{
+	const __u64 deadline = vu_now() + TEST_TIMEOUT * 1000000000ULL;
+
+	while (vu_foll_pinned() != pinned && vu_now() < deadline)
+		usleep(10000);
+	child_check(vu_foll_pinned() == pinned);
+	child_check(!vu_locked_kib());
+	return 0;
+}
+
+static void exec_closes_the_container(void **state)
+{
+	struct child_case c;
+
+	child_case_init(&c, *state);
+	in_child(register_map_and_exec_without, &c);
+	assert_nothing_held(c.f);
 	child_case_end(&c);
 }
 
@@ -749,6 +834,268 @@ static void a_mapping_can_be_handed_over(void **state)
 	assert_unmaps(c.f->container, BASE, PAGES(10), PAGES(10));
 	assert_ok(vu_unregister(c.f->container, c.mem, SIZE));
 	assert_nothing_held(c.f);
+	child_case_end(&c);
+}
+
+/* ---- Memory that takes its time ---- */
+
+/* Memory whose pages come when the test says so. */
+struct late {
+	char *mem;
+	int uffd;
+};
+
+static void late_begin(struct late *late, char *mem)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = {
+		.range = { .start = (unsigned long)mem, .len = SIZE },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+
+	late->mem = mem;
+	late->uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
+	assert_true(late->uffd >= 0);
+	assert_int_equal(ioctl(late->uffd, UFFDIO_API, &api), 0);
+	assert_int_equal(ioctl(late->uffd, UFFDIO_REGISTER, &reg), 0);
+}
+
+/* Wait until somebody waits for a page. */
+static void late_wait(const struct late *late)
+{
+	struct pollfd poll_fd = { .fd = late->uffd, .events = POLLIN };
+	struct uffd_msg msg;
+
+	assert_int_equal(poll(&poll_fd, 1, TEST_TIMEOUT * 1000), 1);
+	assert_int_equal(read(late->uffd, &msg, sizeof(msg)), (int)sizeof(msg));
+	assert_int_equal(msg.event, UFFD_EVENT_PAGEFAULT);
+}
+
+/* Pages first to first + n - 1 are there. */
+static void late_come(const struct late *late, unsigned long first, unsigned long n)
+{
+	struct uffdio_zeropage zero = {
+		.range = { .start = (unsigned long)late->mem + PAGES(first), .len = PAGES(n) },
+	};
+
+	assert_int_equal(ioctl(late->uffd, UFFDIO_ZEROPAGE, &zero), 0);
+}
+
+static void late_end(struct late *late)
+{
+	close(late->uffd);
+	vu_free(late->mem, SIZE);
+}
+
+struct late_register {
+	int container;
+	char *mem;
+	int ret;
+	pthread_t thread;
+};
+
+static void *late_register_thread(void *arg)
+{
+	struct late_register *l = arg;
+
+	l->ret = vu_register(l->container, l->mem, SIZE, 0);
+	return NULL;
+}
+
+/* Register in a thread, up to where it waits for a page. */
+static void late_register_start(struct late_register *l, int container, const struct late *late)
+{
+	l->container = container;
+	l->mem = late->mem;
+	assert_int_equal(pthread_create(&l->thread, NULL, late_register_thread, l), 0);
+	late_wait(late);
+}
+
+static int late_register_end(struct late_register *l)
+{
+	struct timespec deadline;
+
+	clock_gettime(CLOCK_REALTIME, &deadline);
+	deadline.tv_sec += TEST_TIMEOUT;
+	assert_int_equal(pthread_timedjoin_np(l->thread, NULL, &deadline), 0);
+	return l->ret;
+}
+
+/* Other requests, of the same process and container. */
+static void assert_goes_on(const struct fixture *f, int container)
+{
+	char *mem = private_memory();
+
+	assert_ok(vu_register(container, mem, SIZE, 0));
+	assert_ok(vu_map_rw(container, mem, BASE, SIZE));
+	assert_dma_reaches(f, 0, mem, BASE);
+	assert_ret(vu_unregister(container, mem, SIZE), -EBUSY);
+	assert_unmaps(container, BASE, SIZE, SIZE);
+	assert_ok(vu_unregister(container, mem, SIZE));
+	vu_free(mem, SIZE);
+}
+
+static void register_by_its_container(void *arg)
+{
+	struct child_case *c = arg;
+
+	child_check(!vu_register(c->f->container, c->mem, SIZE, 0));
+	child_check(!vu_map_rw(c->f->container, c->mem, BASE, SIZE));
+	child_check(!vu_unmap(c->f->container, BASE, SIZE, 0, NULL));
+	child_check(!vu_unregister(c->f->container, c->mem, SIZE));
+}
+
+/* While a REGISTER waits for memory others go on: the process's, and others'. */
+static void registering_keeps_nobody_waiting(void **state)
+{
+	struct late_register first, second;
+	struct fixture *f = *state;
+	struct child_case c;
+	struct late late;
+
+	child_case_init(&c, f);
+	late_begin(&late, mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			       -1, 0));
+	if (!kernel_at_least(6, 3)) {
+		/* Pinning can't wait there. */
+		assert_ret(vu_register(f->container, late.mem, SIZE, 0), -EFAULT);
+		late_end(&late);
+		child_case_end(&c);
+		return;
+	}
+	late_register_start(&first, f->container, &late);
+	assert_goes_on(f, f->container);
+	/* Both wait for the same memory: it is registered twice, and charged once. */
+	late_register_start(&second, f->container, &late);
+	late_come(&late, 0, NPAGES);
+	assert_ok(late_register_end(&first));
+	assert_ok(late_register_end(&second));
+	assert_charged(f, NPAGES);
+	assert_pinned(f, NPAGES);
+	assert_ok(vu_unregister(f->container, late.mem, SIZE));
+	assert_charged(f, NPAGES);
+	assert_ok(vu_unregister(f->container, late.mem, SIZE));
+	assert_nothing_held(f);
+
+	/* Nothing is registered yet: another process may have the container. */
+	assert_int_equal(madvise(late.mem, SIZE, MADV_DONTNEED), 0);
+	late_register_start(&first, f->container, &late);
+	in_child(register_by_its_container, &c);
+	late_come(&late, 0, NPAGES);
+	assert_ret(late_register_end(&first), -ENODEV);
+	assert_nothing_held(f);
+	late_end(&late);
+	child_case_end(&c);
+}
+
+/* The same where it waits to see whether what is registered is still the same. */
+static void registering_again_keeps_nobody_waiting(void **state)
+{
+	struct late_register again;
+	struct fixture *f = *state;
+	struct late late;
+
+	late_begin(&late, private_memory());
+	assert_ok(vu_register(f->container, late.mem, SIZE, 0));
+	assert_int_equal(madvise(late.mem + PAGES(100), PAGES(10), MADV_DONTNEED), 0);
+	late_register_start(&again, f->container, &late);
+	assert_goes_on(f, f->container);
+	/* This one's reference is not that one's. */
+	assert_ok(vu_unregister(f->container, late.mem, SIZE));
+	assert_charged(f, NPAGES);
+	late_come(&late, 100, 10);
+	assert_ret(late_register_end(&again), -ESTALE);
+	assert_nothing_held(f);
+	assert_ret(vu_unregister(f->container, late.mem, SIZE), -ENOENT);
+
+	/* The last container goes at once; the memory as soon as nobody looks at it. */
+	assert_ok(vu_register(f->container, late.mem, SIZE, 0));
+	assert_int_equal(madvise(late.mem + PAGES(100), PAGES(10), MADV_DONTNEED), 0);
+	late_register_start(&again, f->container, &late);
+	fixture_close_device(f, 0);
+	assert_pinned(f, NPAGES);
+	late_come(&late, 100, 10);
+	assert_ret(late_register_end(&again), -ESTALE);
+	assert_nothing_held(f);
+	late_end(&late);
+}
+
+/* ---- What it costs ---- */
+
+#define CGROUPS		"/tmp/cgroup2"
+#define CGROUP		CGROUPS "/registry"
+#define COST_SIZE	(64 * MIB)
+
+static bool write_to(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool written = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+	if (fd >= 0)
+		close(fd);
+	return written;
+}
+
+/* What the kernel has allocated on behalf of this process's memory cgroup, in bytes. */
+static long cgroup_kernel(void)
+{
+	FILE *file = fopen(CGROUP "/memory.stat", "re");
+	long bytes = -1;
+	char line[128];
+
+	child_check(file);
+	while (bytes < 0 && fgets(line, sizeof(line), file))
+		if (sscanf(line, "kernel %ld", &bytes) != 1)
+			bytes = -1;
+	fclose(file);
+	child_check(bytes >= 0);
+	return bytes;
+}
+
+/* What registering costs the cgroup lies between these; unregistering gives it back. */
+static void check_cost(int container, char *mem, long at_least, long at_most)
+{
+	const long before = cgroup_kernel();
+	long cost;
+
+	child_check(!vu_register(container, mem, COST_SIZE, 0));
+	cost = cgroup_kernel() - before;
+	fprintf(stderr, "# registering %lu pages costs %ld bytes\n", COST_SIZE / VU_PAGE, cost);
+	child_check(cost >= at_least && cost <= at_most);
+	child_check(!vu_unregister(container, mem, COST_SIZE));
+	cost = cgroup_kernel() - before;
+	child_check(cost <= at_most / 4);
+	vu_free(mem, COST_SIZE);
+}
+
+static void register_in_a_cgroup(void *arg)
+{
+	const long tables = COST_SIZE / VU_PAGE * 8, other = 48 * 1024;
+	struct child_case *c = arg;
+
+	child_check(write_to(CGROUP "/cgroup.procs", "0"));
+	child_check(!vu_set_iommu(c->second, VFIO_TYPE1v2_IOMMU));
+	check_cost(c->second, vu_alloc(VU_SCATTERED, COST_SIZE), tables, tables + other);
+	check_cost(c->second, vu_alloc(VU_HUGETLB, COST_SIZE), 0, other);
+}
+
+/* 8 bytes a page if no two follow each other, next to nothing if they do; to the cgroup. */
+static void frames_are_charged_to_the_cgroup(void **state)
+{
+	struct child_case c;
+
+	child_case_init(&c, *state);
+	c.second = second_container(*state, 0);
+	assert_int_equal(mkdir(CGROUPS, 0700), 0);
+	assert_int_equal(mount("cgroup2", CGROUPS, "cgroup2", 0, NULL), 0);
+	assert_true(write_to(CGROUPS "/cgroup.subtree_control", "+memory"));
+	assert_int_equal(mkdir(CGROUP, 0700), 0);
+	in_child(register_in_a_cgroup, &c);
+	assert_int_equal(rmdir(CGROUP), 0);
+	assert_int_equal(umount(CGROUPS), 0);
+	assert_int_equal(rmdir(CGROUPS), 0);
+	fixture_close_device(c.f, 1);
+	close(c.second);
 	child_case_end(&c);
 }
 
@@ -861,7 +1208,7 @@ static void *race_thread(void *arg)
 		switch (me->nr) {
 		case 0:	/* registers, as often as others unregister */
 			ret = vu_register(container, mem, PAGES(RACE_PAGES), 0);
-			race_answer(r, ret, -EFAULT, -ENOMEM, -EINVAL);
+			race_answer(r, ret, -EFAULT, -ENOMEM, -ESTALE);
 			break;
 		case 1:	/* unregisters */
 			ret = vu_unregister(container, mem, PAGES(RACE_PAGES));
@@ -932,8 +1279,8 @@ static void everything_at_once(void **state)
 	close(second);
 }
 
-/* In a child, until it is killed. */
-static void race_for_ever(struct child_case *c)
+/* In a child, until it is killed, or, if it is to end by exec, for a while. */
+static void race_until_the_end(struct child_case *c, useconds_t us, bool exec)
 {
 	struct racer racers[RACE_THREADS];
 	int first = vu_container_open();
@@ -943,31 +1290,44 @@ static void race_for_ever(struct child_case *c)
 	child_check(!vu_set_iommu(first, VFIO_TYPE1v2_IOMMU));
 	child_check(!vu_set_iommu(c->second, VFIO_TYPE1v2_IOMMU));
 	race_start(&r, racers, first, c->second);
+	if (exec) {
+		usleep(us);
+		execl("/proc/self/exe", "test_registry", "exec-nothing", "", NULL);
+		child_check(false);
+	}
 	pause();
 }
 
-/* The process dies in the middle of everything; one container outlives it, one does not. */
-static void killed_at_any_time(void **state)
+/*
+ * The process dies, or becomes another one, in the middle of everything; one container
+ * outlives that, one does not.
+ */
+static void gone_at_any_time(void **state)
 {
 	struct child_case c;
 	unsigned int i;
 
 	child_case_init(&c, *state);
-	for (i = 0; i < 12; i++) {
+	for (i = 0; i < 24; i++) {
+		const useconds_t us = 20000 + 25000 * i;
+		const bool exec = i & 2;
 		int status;
 		pid_t pid;
 
+		at_step("turn %u", i);
 		c.second = second_container(c.f, 0);
 		pid = fork();
 		assert_true(pid >= 0);
 		if (!pid) {
-			race_for_ever(&c);
+			race_until_the_end(&c, us, exec);
 			_exit(1);
 		}
-		usleep(20000 + 50000 * i);
-		assert_int_equal(kill(pid, SIGKILL), 0);
+		if (!exec) {
+			usleep(us);
+			assert_int_equal(kill(pid, SIGKILL), 0);
+		}
 		assert_int_equal(waitpid(pid, &status, 0), pid);
-		assert_true(WIFSIGNALED(status));
+		assert_true(exec ? WIFEXITED(status) && !WEXITSTATUS(status) : WIFSIGNALED(status));
 		/* What was mapped in the one that is left goes with it. */
 		if (i % 2)
 			vu_unmap(c.second, 0, 0, VFIO_DMA_UNMAP_FLAG_ALL, NULL);
@@ -989,6 +1349,7 @@ int main(int argc, char **argv)
 		TEST_V2(one_pin_for_all_containers),
 		TEST_V1(again_takes_a_reference),
 		TEST_V2(partly_inside_is_pinned_as_ever),
+		TEST_V2(device_memory_is_not_registered),
 		TEST_V2(the_limit_counts_once),
 		TEST_V2(a_mapping_keeps_its_region),
 		TEST_V2(the_last_container_takes_everything),
@@ -1003,15 +1364,23 @@ int main(int argc, char **argv)
 		TEST_V2(fork_does_not_part_memory_from_the_device),
 		TEST_V2(exit_leaves_what_is_mapped),
 		TEST_V2(exec_leaves_what_is_mapped),
+		TEST_CLOSED(exec_closes_the_container),
 		TEST_V2(a_mapping_can_be_handed_over),
+		TEST_V2(registering_keeps_nobody_waiting),
+		TEST_V2(registering_again_keeps_nobody_waiting),
+		TEST_V2(frames_are_charged_to_the_cgroup),
 		TEST_V2(dirty_tracking_is_the_same),
 		TEST_CLOSED(the_example_does_what_it_says),
 		TEST_V2(everything_at_once),
-		TEST_CLOSED(killed_at_any_time),
+		TEST_CLOSED(gone_at_any_time),
 	};
 
-	/* exec CONTAINER: what exec_leaves_what_is_mapped() goes on with. */
+	/* What tests of exec() go on with: exec CONTAINER, exec-without PINNED. */
 	if (argc == 3 && !strcmp(argv[1], "exec"))
 		return after_exec(atoi(argv[2]));
+	if (argc == 3 && !strcmp(argv[1], "exec-without"))
+		return after_exec_without(atol(argv[2]));
+	if (argc == 3 && !strcmp(argv[1], "exec-nothing"))
+		return 0;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,18 +50,20 @@ struct vfio_type1_memory {
  * once.  From then on a VFIO_IOMMU_MAP_DMA of any part of it, in any container of
  * this process, uses the pages that were registered and charges nothing.
  *
- * A range may be registered again with the same values, and then has to be unregistered as often;
- * it may not overlap another one otherwise.
+ * A range may be registered again with the same values, as long as the process has
+ * the same memory there, and then has to be unregistered as often; it may not overlap
+ * another one otherwise.  Memory of a device (a BAR) cannot be registered.
  *
  * With VFIO_TYPE1_MEMORY_READ_ONLY the memory need not be writable, and devices
  * can be given nothing but read access to it.
  *
  * Errors: EINVAL: argsz, flags, vaddr, or size are wrong, or the range overlaps
  * another one.  EOVERFLOW: the range wraps around.  EFAULT: there is no memory,
- * or none that may be accessed so.  ENOMEM: RLIMIT_MEMLOCK is exceeded, or memory
+ * none that may be accessed so, or a device's.  ESTALE: it is registered, but the
+ * process has other memory there now.  ENOMEM: RLIMIT_MEMLOCK is exceeded, or memory
  * is short.  EINTR: a fatal signal.  EPERM: the container is another process's.
- * ENODEV: the container is being closed.  EOPNOTSUPP: the kernel was built without
- * what this needs.
+ * ENODEV: the container was closed, or became another process's, meanwhile.
+ * EOPNOTSUPP: the kernel was built without what this needs.
  */
 #define VFIO_TYPE1_REGISTER_MEMORY	_IO(VFIO_TYPE, VFIO_BASE + 100)
 
@@ -74,8 +76,8 @@ struct vfio_type1_memory {
  *
  * Errors: EINVAL: argsz or flags are wrong.  ENOENT: nothing of this vaddr and size
  * is registered by this process.  EBUSY: it would be the last one, and something
- * of the range is mapped.  EINTR: a fatal signal.  ENODEV: the container is being
- * closed.  EPERM: the container is another process's.
+ * of the range is mapped.  EINTR: a fatal signal.  EPERM: the container is another
+ * process's.  ENODEV: it was closed, or became another process's, meanwhile.
  */
 #define VFIO_TYPE1_UNREGISTER_MEMORY	_IO(VFIO_TYPE, VFIO_BASE + 101)
 
