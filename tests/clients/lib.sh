@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+#
+# What the tests that run clients share inside the VM: in the Debian of
+# tests/clients/root, where this file is /vm/lib.sh. Prints 'ok' and 'FAILED' lines,
+# and 'figure CASE WHAT VALUE' lines, which tests/clients/run makes its table of.
+
+pass() { echo "ok      $1"; }
+
+# fail NAME [WHAT WAS SEEN]
+fail()
+{
+	echo "FAILED  $1"
+	[ -z "${2:-}" ] || printf '        %s\n' "${2//$'\n'/$'\n        '}"
+}
+
+# expect NAME COMMAND...: the test passes if the command succeeds.
+expect()
+{
+	local name=$1 said
+	shift
+	if said=$("$@" 2>&1); then pass "$name"; else fail "$name" "$(tail -n 40 <<< "$said")"; fi
+}
+
+figure() { echo "figure $1 $2 $3"; }
+
+# give_to_vfio ADDRESS: bind a PCI device, 0000:00:03.0, to vfio-pci.
+give_to_vfio()
+{
+	local dev=/sys/bus/pci/devices/$1
+
+	[ ! -e "$dev/driver" ] || echo "$1" > "$dev/driver/unbind"
+	echo vfio-pci > "$dev/driver_override"
+	echo "$1" > /sys/bus/pci/drivers_probe
+}
+
+# devices VENDOR:DEVICE: addresses of the PCI devices with these IDs.
+devices() { lspci -Dnd "$1" | cut -d ' ' -f 1; }
+
+# pages_pinned: by all users of long-term pins in the kernel.
+pages_pinned()
+{
+	echo 1 > /proc/sys/vm/stat_refresh
+	awk '/^nr_foll_pin_acquired/ { n += $2 } /^nr_foll_pin_released/ { n -= $2 } END { print n }' /proc/vmstat
+}
+
+# locked_kib PID: memory charged to a process, in KiB.
+locked_kib() { awk '/^VmLck/ { print $2 }' "/proc/$1/status"; }
+
+# Every iommu_map() is seen by the kernel's own tracepoint, whatever module calls it.
+readonly TRACE=/sys/kernel/tracing
+maps_count()
+{
+	echo 0 > $TRACE/events/iommu/enable
+	echo > $TRACE/trace
+	echo 65536 > $TRACE/buffer_size_kb
+	echo 1 > $TRACE/events/iommu/map/enable
+}
+
+# maps_counted: 'CALLS IOPTES' since maps_count. An IOPTE is 4K, 2M or 1G, the
+# largest that IOVA, physical address and what is left allow.
+maps_counted()
+{
+	echo 0 > $TRACE/events/iommu/map/enable
+	perl -ne '
+		next if !/iova=0x(\w+) - 0x\w+ paddr=0x(\w+) size=(\d+)/;
+		my ($iova, $paddr, $left) = (hex $1, hex $2, $3);
+		$calls++;
+		while ($left > 0) {
+			my ($page) = grep { !(($iova | $paddr) % $_) && $left >= $_ } 1 << 30, 1 << 21, 1 << 12;
+			my $n = 1;
+			# As many as come before the next larger one fits.
+			$n = ($left >> 12) < 512 ? $left >> 12 : 1 if $page == 4096;
+			if ($page == 4096) {
+				my $to = (-$iova >> 12) & 511;
+				$n = $to if $to && $to < $n && !(($iova ^ $paddr) % (1 << 21));
+			}
+			$_ += $n * $page for $iova, $paddr;
+			$left -= $n * $page;
+			$ioptes += $n;
+		}
+		END { printf "%d %d\n", $calls, $ioptes }' $TRACE/trace
+}
