@@ -14,12 +14,13 @@ fail()
 	[ -z "${2:-}" ] || printf '        %s\n' "${2//$'\n'/$'\n        '}"
 }
 
-# expect NAME COMMAND...: the test passes if the command succeeds.
+# expect NAME COMMAND...: the test passes if the command succeeds. It may be a function
+# that sets variables.
 expect()
 {
-	local name=$1 said
+	local name=$1
 	shift
-	if said=$("$@" 2>&1); then pass "$name"; else fail "$name" "$(tail -n 40 <<< "$said")"; fi
+	if "$@" > /tmp/said 2>&1; then pass "$name"; else fail "$name" "$(tail -n 40 /tmp/said)"; fi
 }
 
 figure() { echo "figure $1 $2 $3"; }
@@ -43,6 +44,20 @@ pages_pinned()
 	echo 1 > /proc/sys/vm/stat_refresh
 	awk '/^nr_foll_pin_acquired/ { n += $2 } /^nr_foll_pin_released/ { n -= $2 } END { print n }' /proc/vmstat
 }
+
+# given_back: no page is pinned that wasn't at the start, and the module has no user.
+pinned_at_start=$(pages_pinned)
+given_back()
+{
+	local pinned users
+	pinned=$(pages_pinned) users=$(cat /sys/module/vfio_iommu_type1/refcnt)
+	echo "$pinned pages are pinned, were $pinned_at_start; $users users"
+	[ "$pinned" -eq "$pinned_at_start" ] && [ "$users" -eq 0 ]
+}
+
+# log_empty: the module has refused nothing. What the log has of its loading goes here.
+dmesg -C
+log_empty() { ! dmesg | grep vfio_; }
 
 # locked_kib PID: memory charged to a process, in KiB.
 locked_kib() { awk '/^VmLck/ { print $2 }' "/proc/$1/status"; }
