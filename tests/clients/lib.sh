@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+#
+# What the tests that run clients share inside the VM: in the Debian of
+# tests/clients/root, where this file is /vm/lib.sh. Prints 'ok' and 'FAILED' lines,
+# and 'figure CASE WHAT VALUE' lines, which tests/clients/run makes its table of.
+
+pass() { echo "ok      $1"; }
+
+# fail NAME [WHAT WAS SEEN]
+fail()
+{
+	echo "FAILED  $1"
+	[ -z "${2:-}" ] || printf '        %s\n' "${2//$'\n'/$'\n        '}"
+}
+
+# expect NAME COMMAND...: the test passes if the command succeeds. It may be a function
+# that sets variables.
+expect()
+{
+	local name=$1
+	shift
+	if "$@" > /tmp/said 2>&1; then pass "$name"; else fail "$name" "$(tail -n 40 /tmp/said)"; fi
+}
+
+figure() { echo "figure $1 $2 $3"; }
+
+# give_to_vfio ADDRESS: bind a PCI device, 0000:00:03.0, to vfio-pci.
+give_to_vfio()
+{
+	local dev=/sys/bus/pci/devices/$1
+
+	[ ! -e "$dev/driver" ] || echo "$1" > "$dev/driver/unbind"
+	echo vfio-pci > "$dev/driver_override"
+	echo "$1" > /sys/bus/pci/drivers_probe
+}
+
+# devices VENDOR:DEVICE: addresses of the PCI devices with these IDs.
+devices() { lspci -Dnd "$1" | cut -d ' ' -f 1; }
+
+# pages_pinned: by all users of long-term pins in the kernel.
+pages_pinned()
+{
+	echo 1 > /proc/sys/vm/stat_refresh
+	awk '/^nr_foll_pin_acquired/ { n += $2 } /^nr_foll_pin_released/ { n -= $2 } END { print n }' /proc/vmstat
+}
+
+# given_back: no page is pinned that wasn't at the start, and the module has no user.
+pinned_at_start=$(pages_pinned)
+given_back()
+{
+	local pinned users
+	pinned=$(pages_pinned) users=$(cat /sys/module/vfio_iommu_type1/refcnt)
+	echo "$pinned pages are pinned, were $pinned_at_start; $users users"
+	[ "$pinned" -eq "$pinned_at_start" ] && [ "$users" -eq 0 ]
+}
+
+# log_empty: the module has refused nothing. What the log has of its loading goes here.
+dmesg -C
+log_empty() { ! dmesg | grep vfio_; }
+
+# locked_kib PID: memory charged to a process, in KiB.
+locked_kib() { awk '/^VmLck/ { print $2 }' "/proc/$1/status"; }
+
+# wait_for SECONDS COMMAND...: until the command succeeds.
+wait_for()
+{
+	local end=$((SECONDS + $1))
+
+	shift
+	until "$@"; do
+		[ "$SECONDS" -lt "$end" ] || return 1
+		sleep 0.1
+	done
+}
+
+# Every iommu_map() and iommu_unmap() is seen by the kernel's own tracepoints,
+# whatever module calls it.
+readonly TRACE=/sys/kernel/tracing
+maps_count()
+{
+	echo 0 > $TRACE/events/enable
+	echo > $TRACE/trace
+	echo 65536 > $TRACE/buffer_size_kb
+	echo 1 > $TRACE/events/iommu/map/enable
+	echo 1 > $TRACE/events/iommu/unmap/enable
+}
+
+# maps_counted: 'CALLS IOPTES UNMAPS' since maps_count. An IOPTE is 4K, 2M or 1G,
+# the largest that IOVA, physical address and what is left allow.
+maps_counted()
+{
+	echo 0 > $TRACE/events/iommu/enable
+	perl -ne '
+		sub ioptes {
+			my ($iova, $paddr, $size) = @_;
+
+			for my $page (1 << 30, 1 << 21) {
+				my $first = $iova + -$iova % $page;
+				my $end = $iova + $size - ($iova + $size) % $page;
+
+				next if ($iova ^ $paddr) % $page || $first >= $end;
+				return ioptes($iova, $paddr, $first - $iova) + ($end - $first) / $page +
+					ioptes($end, $paddr + $end - $iova, $iova + $size - $end);
+			}
+			return $size >> 12;
+		}
+		$unmaps++ if / unmap: /;
+		next if !/ map: .* iova=0x(\w+) - 0x\w+ paddr=0x(\w+) size=(\d+)/;
+		$calls++;
+		$ioptes += ioptes(hex $1, hex $2, $3);
+		END { printf "%d %d %d\n", $calls, $ioptes, $unmaps }' $TRACE/trace
+}
