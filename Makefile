@@ -63,7 +63,7 @@ deb:
 	@tools/setup
 	@tools/deb
 
-.PHONY: demo check check-long matrix kunit vmtest difftest static packages-test
+.PHONY: demo check check-long matrix clients kunit vmtest difftest static packages-test
 .PHONY: stat docs doc-commands coverage mutants soak fuzz
 .PHONY: bench bench-check bench-scaling bench-curves bench-latency profile
 demo:
@@ -74,6 +74,8 @@ check-long:
 	@tests/check long
 matrix:
 	@KERNELS="$(KERNELS)" tests/matrix
+clients:
+	@CLIENTS="$(CLIENTS)" KERNEL=$(KERNEL) IOMMU=$(IOMMU) tests/clients/run
 kunit:
 	@tools/setup
 	@tests/kunit/run --kernel $(KERNEL)
@@ -136,6 +138,8 @@ help:
 	@echo '  make check         all tests, on all kernels and IOMMUs'
 	@echo '  make matrix        the VM tests on all supported kernels, and a table;'
 	@echo '                     KERNELS="6.1 7.2 ..." chooses'
+	@echo '  make clients       DPDK and QEMU in a VM, on the in-tree module and on ours, and a'
+	@echo '                     table; CLIENTS="dpdk qemu nvme" chooses'
 	@echo '  make kunit         the KUnit suites, under User-Mode Linux (6.1, 6.12)'
 	@echo '  make vmtest        the tests in a VM; TESTS="test_map ..." chooses. Also for'
 	@echo '                     KERNEL=6.12-arm64 IOMMU=smmuv3, some of them'
