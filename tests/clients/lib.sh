@@ -45,6 +45,19 @@ pages_pinned()
 	awk '/^nr_foll_pin_acquired/ { n += $2 } /^nr_foll_pin_released/ { n -= $2 } END { print n }' /proc/vmstat
 }
 
+# given_back: no page is pinned that wasn't at the start, and the module has no user.
+pinned_at_start=$(pages_pinned)
+given_back()
+{
+	local pinned users
+	pinned=$(pages_pinned) users=$(cat /sys/module/vfio_iommu_type1/refcnt)
+	echo "$pinned pages are pinned, were $pinned_at_start; $users users"
+	[ "$pinned" -eq "$pinned_at_start" ] && [ "$users" -eq 0 ]
+}
+
+# log_empty: the module has refused nothing.
+log_empty() { ! dmesg | grep vfio_iommu_type1:; }
+
 # locked_kib PID: memory charged to a process, in KiB.
 locked_kib() { awk '/^VmLck/ { print $2 }' "/proc/$1/status"; }
 
