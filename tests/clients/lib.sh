@@ -55,36 +55,59 @@ given_back()
 	[ "$pinned" -eq "$pinned_at_start" ] && [ "$users" -eq 0 ]
 }
 
-# log_empty: the module has refused nothing.
-log_empty() { ! dmesg | grep vfio_iommu_type1:; }
+# log_empty: the module has refused nothing. What the log has of its loading goes here.
+dmesg -C
+log_empty() { ! dmesg | grep vfio_; }
 
 # locked_kib PID: memory charged to a process, in KiB.
 locked_kib() { awk '/^VmLck/ { print $2 }' "/proc/$1/status"; }
 
-# Every iommu_map() is seen by the kernel's own tracepoint, whatever module calls it.
+# wait_for SECONDS COMMAND...: until the command succeeds.
+wait_for()
+{
+	local end=$((SECONDS + $1))
+
+	shift
+	until "$@"; do
+		[ "$SECONDS" -lt "$end" ] || return 1
+		sleep 0.1
+	done
+}
+
+# Every iommu_map() and iommu_unmap() is seen by the kernel's own tracepoints,
+# whatever module calls it.
 readonly TRACE=/sys/kernel/tracing
 maps_count()
 {
-	echo 0 > $TRACE/events/iommu/enable
+	echo 0 > $TRACE/events/enable
 	echo > $TRACE/trace
 	echo 65536 > $TRACE/buffer_size_kb
 	echo 1 > $TRACE/events/iommu/map/enable
+	echo 1 > $TRACE/events/iommu/unmap/enable
 }
 
-# maps_counted: 'CALLS IOPTES' since maps_count. An IOPTE is 4K, 2M or 1G, the
-# largest that IOVA, physical address and what is left allow.
+# maps_counted: 'CALLS IOPTES UNMAPS' since maps_count. An IOPTE is 4K, 2M or 1G,
+# the largest that IOVA, physical address and what is left allow.
 maps_counted()
 {
-	echo 0 > $TRACE/events/iommu/map/enable
+	echo 0 > $TRACE/events/iommu/enable
 	perl -ne '
-		next if !/iova=0x(\w+) - 0x\w+ paddr=0x(\w+) size=(\d+)/;
-		my ($iova, $paddr, $left) = (hex $1, hex $2, $3);
-		$calls++;
-		while ($left) {
-			my ($page) = grep { !(($iova | $paddr) % $_) && $left >= $_ } 1 << 30, 1 << 21, 1 << 12;
-			$_ += $page for $iova, $paddr;
-			$left -= $page;
-			$ioptes++;
+		sub ioptes {
+			my ($iova, $paddr, $size) = @_;
+
+			for my $page (1 << 30, 1 << 21) {
+				my $first = $iova + -$iova % $page;
+				my $end = $iova + $size - ($iova + $size) % $page;
+
+				next if ($iova ^ $paddr) % $page || $first >= $end;
+				return ioptes($iova, $paddr, $first - $iova) + ($end - $first) / $page +
+					ioptes($end, $paddr + $end - $iova, $iova + $size - $end);
+			}
+			return $size >> 12;
 		}
-		END { printf "%d %d\n", $calls, $ioptes }' $TRACE/trace
+		$unmaps++ if / unmap: /;
+		next if !/ map: .* iova=0x(\w+) - 0x\w+ paddr=0x(\w+) size=(\d+)/;
+		$calls++;
+		$ioptes += ioptes(hex $1, hex $2, $3);
+		END { printf "%d %d %d\n", $calls, $ioptes, $unmaps }' $TRACE/trace
 }
