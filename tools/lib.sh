@@ -54,6 +54,31 @@ make_programs()
 	(lock "$out" && make -s -C "$TOP/$folder" OUT="$out" "$@")
 }
 
+# debian_image IMAGE PACKAGES [MMDEBSTRAP-OPTION]...: make an ext4 file system with a
+# Debian 12 that has PACKAGES, from where this machine's apt gets its own. Images in the
+# same folder, made for another list, go.
+debian_image()
+{
+	local PATH=$PATH:/usr/sbin:/sbin image=$1 packages=$2 dir=${1%/*} tmp sources
+
+	shift 2
+	need mmdebstrap mmdebstrap; need mkfs.ext4 e2fsprogs
+	# shellcheck disable=SC2016	# for apt
+	mapfile -t sources < <(apt-get indextargets 'Created-By: Packages' 'Origin: Debian' \
+		--format 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)' | grep -E ' bookworm[^ ]* main$')
+	[ ${#sources[@]} -gt 0 ] || die "apt knows no bookworm; run 'apt-get update' as root with it enabled"
+	mkdir -p "$dir"
+	tmp=$(mktemp -d "$dir/tmp.XXXXXX")
+	note "making a Debian 12 for the VM (once per machine)"
+	mmdebstrap --variant=minbase --include="$packages" "$@" bookworm "$tmp/root" "${sources[@]}" \
+		> "$dir/log" 2>&1 || { tail -n 20 "$dir/log" >&2; die "mmdebstrap failed: $dir/log"; }
+	rm -f "$dir"/*.img
+	truncate -s 3G "$tmp/img"
+	mkfs.ext4 -q -d "$tmp/root" "$tmp/img"
+	mv "$tmp/img" "$image"
+	rm -rf "$tmp"
+}
+
 # kernel_make SERIES DIR [ARGUMENT]...: build the modules of DIR, which is in a
 # build_dir, for a cached kernel. 7.2 is built in the small Debian that it came in:
 # in a mount namespace of its own, of which nothing can be left behind.
