@@ -55,10 +55,10 @@ make_programs()
 }
 
 # debian_image IMAGE PACKAGES [MMDEBSTRAP-OPTION]...: make an ext4 file system with a
-# Debian 12 that has PACKAGES, from where this machine's apt gets its own. Images in the
-# same folder, made for another list, go.
+# Debian 12 that has PACKAGES, from where this machine's apt gets its own, unless it is there.
+# Images in the same folder, made for another list, go.
 debian_image()
-{
+(
 	local PATH=$PATH:/usr/sbin:/sbin image=$1 packages=$2 dir=${1%/*} tmp sources
 
 	shift 2
@@ -67,8 +67,12 @@ debian_image()
 	mapfile -t sources < <(apt-get indextargets 'Created-By: Packages' 'Origin: Debian' \
 		--format 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)' | grep -E ' bookworm[^ ]* main$')
 	[ ${#sources[@]} -gt 0 ] || die "apt knows no bookworm; run 'apt-get update' as root with it enabled"
-	mkdir -p "$dir"
-	tmp=$(mktemp -d "$dir/tmp.XXXXXX")
+	lock "$dir/image"
+	[ ! -e "$image" ] || exit 0
+	tmp=$dir/image.tmp
+	rm -rf "$tmp"	# of one that could not clean up
+	trap 'rm -rf "$tmp"' EXIT
+	mkdir "$tmp"
 	note "making a Debian 12 for the VM (once per machine)"
 	mmdebstrap --variant=minbase --include="$packages" "$@" bookworm "$tmp/root" "${sources[@]}" \
 		> "$dir/log" 2>&1 || { tail -n 20 "$dir/log" >&2; die "mmdebstrap failed: $dir/log"; }
@@ -76,8 +80,7 @@ debian_image()
 	truncate -s 3G "$tmp/img"
 	mkfs.ext4 -q -d "$tmp/root" "$tmp/img"
 	mv "$tmp/img" "$image"
-	rm -rf "$tmp"
-}
+)
 
 # kernel_make SERIES DIR [ARGUMENT]...: build the modules of DIR, which is in a
 # build_dir, for a cached kernel. 7.2 is built in the small Debian that it came in:
