@@ -149,7 +149,7 @@ help:
 	@echo '  make stat          tests of vfio-type1-stat, here and in a VM'
 	@echo '  make docs          HTML pages of the documents and of the comments in the sources'
 	@echo '  make doc-commands  run the commands that the documents show'
-	@echo '  make check-long    make check, and all that follows here down to fuzz'
+	@echo '  make check-long    make check, clients, and all that follows here down to fuzz'
 	@echo '  make packages-test install, upgrade and remove the package in a VM of its own'
 	@echo '  make coverage      which lines and branches the KUnit suites reach'
 	@echo '  make mutants       break the module in many ways: each must turn a test red'
