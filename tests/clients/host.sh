@@ -3,20 +3,23 @@
 #
 # What the tests that run clients share outside of the VM, beside tests/lib.sh.
 
-# run_in_vm CLIENT CASES SECONDS [OPTION VALUE]...: boot a VM with options for
-# tests/vm/run, let CLIENT_in_vm run CASES there, and count its results.
+# run_in_vm PLANNED CLIENT CASES SECONDS [OPTION VALUE]...: boot a VM with options for
+# tests/vm/run, let CLIENT_in_vm run CASES there, and count its results: as many as planned.
 run_in_vm()
 {
-	local name=$1_in_vm line status options
+	local planned=$1 client=$2 cases=$3 name=$2_in_vm line status options version=0.2 before
 
+	# shellcheck disable=SC2154	# tests/lib.sh has them
+	before=$((passed + failed))
+	[ "${DRIVER:-ours}" = intree ] || version=$("$TOP/tools/version")
 	options=(--kernel "${KERNEL:-6.1}" --iommu "${IOMMU:-intel}" --driver "${DRIVER:-ours}" --mem 3G
-		--timeout "$3" "${@:4}")
+		--timeout "$4" "${@:5}")
 	exec 3< <("$TOP/tests/clients/boot" "${options[@]}" --file "$TOP/tests/clients/lib.sh:lib.sh" \
-		--file "$TOP/tests/clients/$name:$name" -- bash "/vm/$name" "$2" 2>&1)
+		--file "$TOP/tests/clients/$name:$name" -- \
+		env VERSION="$version" bash "/vm/$name" "$cases" 2>&1)
 	while read -r line <&3; do
 		line=${line%$'\r'}
 		echo "$line"
-		# shellcheck disable=SC2154	# tests/lib.sh has them
 		case $line in
 		'ok '*)		passed=$((passed + 1)) ;;
 		'FAILED '*)	failed=$((failed + 1)) ;;
@@ -24,9 +27,6 @@ run_in_vm()
 	done
 	wait "$!" && status=0 || status=$?
 	exec 3<&-
-	if [ "$status" -eq 0 ]; then
-		pass "$1${2:+, $2}: to the end"
-	else
-		fail "$1${2:+, $2}: to the end" "status $status"
-	fi
+	expect "$client, $cases: to the end" test "$status" -eq 0
+	expect "$client, $cases: $planned results" test $((passed + failed - before - 1)) -eq "$planned"
 }

@@ -45,6 +45,16 @@ pages_pinned()
 	awk '/^nr_foll_pin_acquired/ { n += $2 } /^nr_foll_pin_released/ { n -= $2 } END { print n }' /proc/vmstat
 }
 
+# charged CASE PID: what is pinned is what the process pays for.
+charged()
+{
+	local kib
+	kib=$(locked_kib "$2")
+	expect "$1: what is pinned is charged" \
+		test "$kib" -gt 0 -a "$kib" -eq $((4 * ($(pages_pinned) - pinned_at_start)))
+	figure "$1" locked_kib "$kib"
+}
+
 # given_back: no page is pinned that wasn't at the start, and the module has no user.
 pinned_at_start=$(pages_pinned)
 given_back()
@@ -55,12 +65,21 @@ given_back()
 	[ "$pinned" -eq "$pinned_at_start" ] && [ "$users" -eq 0 ]
 }
 
-# log_empty: the module has refused nothing. What the log has of its loading goes here.
-dmesg -C
-log_empty() { ! dmesg | grep vfio_; }
+# log_is_silent: since it was asked last, neither the module nor the IOMMU, which would
+# tell of faults, has said a word. What they said of being loaded goes here.
+log_is_silent()
+{
+	dmesg -c > /tmp/log
+	! grep -iE 'vfio|dmar|amd-vi|iommu|fault' /tmp/log
+}
+log_is_silent > /dev/null
 
 # locked_kib PID: memory charged to a process, in KiB.
 locked_kib() { awk '/^VmLck/ { print $2 }' "/proc/$1/status"; }
+
+# instructions_of PID: that all threads of a process have run, in a VM whose clock counts
+# them; the time that they slept is not in it.
+instructions_of() { awk '{ n += $1 } END { printf "%d", n }' /proc/"$1"/task/*/schedstat; }
 
 # wait_for SECONDS COMMAND...: until the command succeeds.
 wait_for()
@@ -90,7 +109,6 @@ maps_count()
 # the largest that IOVA, physical address and what is left allow.
 maps_counted()
 {
-	echo 0 > $TRACE/events/iommu/enable
 	perl -ne '
 		sub ioptes {
 			my ($iova, $paddr, $size) = @_;
@@ -111,3 +129,7 @@ maps_counted()
 		$ioptes += ioptes(hex $1, hex $2, $3);
 		END { printf "%d %d %d\n", $calls, $ioptes, $unmaps }' $TRACE/trace
 }
+
+# The module that the figures are said to be of.
+expect "version $VERSION of the module is loaded" \
+	grep -x "$VERSION" /sys/module/vfio_iommu_type1/version
