@@ -8,6 +8,7 @@
 CACHE=${VFIO_TYPE1_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/vfio-type1}
 # shellcheck disable=SC2034	# used by the scripts that source this file
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+PATH=$PATH:/usr/sbin:/sbin	# depmod and mkfs, for those who aren't root
 
 note() { echo "${0##*/}: $*" >&2; }
 die() { note "$*"; exit 1; }
@@ -59,7 +60,7 @@ make_programs()
 # Images in the same folder, made for another list, go.
 debian_image()
 (
-	local PATH=$PATH:/usr/sbin:/sbin image=$1 packages=$2 dir=${1%/*} tmp sources
+	local image=$1 packages=$2 dir=${1%/*} tmp sources
 
 	shift 2
 	need mmdebstrap mmdebstrap; need mkfs.ext4 e2fsprogs
