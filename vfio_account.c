@@ -47,6 +47,24 @@ void vfio_owner_put(struct vfio_owner *owner)
 }
 
 /**
+ * vfio_account_check() - could pages be charged now?
+ * @owner: whom
+ * @npages: how many pages
+ *
+ * For who wants to know before there is anything to charge; it promises nothing.
+ *
+ * Return: 0; -ENOMEM if RLIMIT_MEMLOCK would be exceeded.
+ */
+int vfio_account_check(const struct vfio_owner *owner, unsigned long npages)
+{
+	unsigned long limit = task_rlimit(owner->task, RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+
+	if (owner->lock_cap || READ_ONCE(owner->mm->locked_vm) + npages <= limit)
+		return 0;
+	return -ENOMEM;
+}
+
+/**
  * vfio_account_charge() - count pages as locked
  * @owner: whom to charge; its mm must not be able to go away
  * @npages: how many pages

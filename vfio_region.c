@@ -41,9 +41,10 @@
 /* From the word of a page to that of the next one, if it follows. */
 #define ENTRY_NEXT	BIT_ULL(ENTRY_PFN_SHIFT)
 
-/* Pages compared, or runs unpinned, at a time. */
+/* Pages compared, runs unpinned, or slots marked, at a time. */
 #define CHECK_BATCH	64
 #define UNPIN_BATCH	64
+#define MARK_BATCH	4096
 
 /* ---- slots ---- */
 
@@ -376,8 +377,9 @@ static void region_free(struct vfio_region *region)
  * Context: process context, for as long as the region is in no tree: so the process, whose
  * end would empty @registry, does not end before.  May sleep; takes mmap_lock.
  * Return: the region, watched, with one reference; or an ERR_PTR: as vfio_pin_fill()
- * and vfio_account_charge(), -EFAULT also for device memory, -EOPNOTSUPP without MMU
- * notifiers.
+ * and vfio_account_charge(), -ENOMEM also if the limit does not allow for all of the
+ * range, whatever part of it is charged, -EFAULT also for device memory, -EOPNOTSUPP
+ * without MMU notifiers.
  */
 struct vfio_region *vfio_region_create(struct vfio_type1_container *container,
 				       struct vfio_registry *registry, unsigned long vaddr,
@@ -386,6 +388,7 @@ struct vfio_region *vfio_region_create(struct vfio_type1_container *container,
 	unsigned long lead = (vaddr >> PAGE_SHIFT) % VFIO_SLOT_PAGES;
 	unsigned long total = READ_ONCE(current->mm->total_vm);
 	struct vfio_region *region;
+	struct vfio_owner owner;
 	int ret;
 
 	/* Before memory is allocated for a region that cannot be. */
@@ -395,23 +398,28 @@ struct vfio_region *vfio_region_create(struct vfio_type1_container *container,
 			    vaddr, npages << PAGE_SHIFT, total << PAGE_SHIFT);
 		return ERR_PTR(-EFAULT);
 	}
+	ret = vfio_owner_init(&owner);
+	if (ret)
+		return ERR_PTR(ret);
+	vfio_owner_init_limit(&owner);
+	ret = vfio_account_check(&owner, npages);
+	if (ret) {
+		vfio_account_refuse(container, &owner, "REGISTER_MEMORY vaddr", vaddr, npages);
+		goto put_owner;
+	}
+	ret = -ENOMEM;
 	region = kvzalloc(struct_size(region, slots, DIV_ROUND_UP(lead + npages, VFIO_SLOT_PAGES)),
 			  GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!region)
-		return ERR_PTR(-ENOMEM);
+		goto put_owner;
 	region->registry = registry;
 	refcount_set(&region->users, 1);
 	region->vaddr = vaddr;
 	region->npages = npages;
 	region->read_only = read_only;
 	region->registered = 1;
+	region->owner = owner;
 	spin_lock_init(&region->lock);
-	ret = vfio_owner_init(&region->owner);
-	if (ret) {
-		kvfree(region);
-		return ERR_PTR(ret);
-	}
-	vfio_owner_init_limit(&region->owner);
 	ret = vfio_watch_start(region);
 	if (!ret) {
 		/* What began to change before cannot leave a mark. */
@@ -425,6 +433,10 @@ struct vfio_region *vfio_region_create(struct vfio_type1_container *container,
 		return ERR_PTR(ret);
 	}
 	return region;
+
+put_owner:
+	vfio_owner_put(&owner);
+	return ERR_PTR(ret);
 }
 
 /**
@@ -450,28 +462,34 @@ void vfio_region_put(struct vfio_region *region)
 /**
  * vfio_region_mark() - the process changes its memory
  * @region: the region
- * @vaddr: first byte that changes
+ * @vaddr: first byte that changes; set to where to go on, if there is more to mark
  * @last: last byte
  *
+ * Does not take long: a region may be large.
+ *
  * Context: region->lock held; must not sleep.
+ * Return: true if there is more to mark, as soon as the lock was let go.
  */
-void vfio_region_mark(struct vfio_region *region, unsigned long vaddr, unsigned long last)
+bool vfio_region_mark(struct vfio_region *region, unsigned long *vaddr, unsigned long last)
 {
-	unsigned long slot, end;
+	unsigned long first = max(*vaddr, region->vaddr), slot, end, stop;
 
 	lockdep_assert_held(&region->lock);
-	vaddr = max(vaddr, region->vaddr);
 	last = min(last, region->vaddr + (region->npages << PAGE_SHIFT) - 1);
-	if (vaddr > last)
-		return;
+	if (first > last)
+		return false;
+	slot = slot_of(region, (first - region->vaddr) >> PAGE_SHIFT);
 	end = slot_of(region, (last - region->vaddr) >> PAGE_SHIFT);
-	for (slot = slot_of(region, (vaddr - region->vaddr) >> PAGE_SHIFT); slot <= end; slot++) {
+	stop = min(end, slot + MARK_BATCH - 1);
+	for (; slot <= stop; slot++) {
 		u64 word = region->slots[slot];
 
 		if (!(word & SLOT_MARK))
 			WRITE_ONCE(region->nr_marked, region->nr_marked + 1);
 		WRITE_ONCE(region->slots[slot], (word | SLOT_MARK) & ~SLOT_TRIED);
 	}
+	*vaddr = region->vaddr + (slot_first(region, slot) << PAGE_SHIFT);
+	return stop < end;
 }
 
 /* Let go of pages that were looked up.  Return: how many of them are the region's from @page on. */

@@ -19,6 +19,7 @@ static bool watch_invalidate(struct mmu_interval_notifier *notifier,
 			     const struct mmu_notifier_range *range, unsigned long seq)
 {
 	struct vfio_region *region = container_of(notifier, struct vfio_region, notifier);
+	unsigned long vaddr = range->start;
 	bool mark = true;
 
 	switch (range->event) {
@@ -28,15 +29,22 @@ static bool watch_invalidate(struct mmu_interval_notifier *notifier,
 		mark = false;
 		break;
 	case MMU_NOTIFY_RELEASE:
+		/* Nobody is left who could map it. */
 		vfio_registry_orphan(region->registry);
+		mark = false;
 		break;
 	default:
 		break;
 	}
 	spin_lock(&region->lock);
 	mmu_interval_set_seq(notifier, seq);
-	if (mark)
-		vfio_region_mark(region, range->start, range->end - 1);
+	/* Who looks at the memory waits for the end of the change, not for the lock. */
+	while (mark && vfio_region_mark(region, &vaddr, range->end - 1)) {
+		spin_unlock(&region->lock);
+		if (mmu_notifier_range_blockable(range))
+			cond_resched();
+		spin_lock(&region->lock);
+	}
 	spin_unlock(&region->lock);
 	return true;
 }

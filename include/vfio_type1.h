@@ -459,6 +459,7 @@ void vfio_dma_tree_wake(struct vfio_dma_tree *tree);
 
 int vfio_owner_init(struct vfio_owner *owner);
 void vfio_owner_put(struct vfio_owner *owner);
+int vfio_account_check(const struct vfio_owner *owner, unsigned long npages);
 int vfio_account_charge(const struct vfio_owner *owner, unsigned long npages);
 void vfio_account_refund(const struct vfio_owner *owner, unsigned long npages);
 void vfio_account_refuse(struct vfio_type1_container *container, const struct vfio_owner *owner,
@@ -594,7 +595,7 @@ struct vfio_region *vfio_region_create(struct vfio_type1_container *container,
 				       struct vfio_registry *registry, unsigned long vaddr,
 				       unsigned long npages, bool read_only);
 void vfio_region_put(struct vfio_region *region);
-void vfio_region_mark(struct vfio_region *region, unsigned long vaddr, unsigned long last);
+bool vfio_region_mark(struct vfio_region *region, unsigned long *vaddr, unsigned long last);
 int vfio_region_check_marked(struct vfio_region *region, unsigned long page,
 			     unsigned long npages, unsigned long *changed);
 struct vfio_run vfio_region_run(const struct vfio_region *region, unsigned long page,

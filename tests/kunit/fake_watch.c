@@ -92,11 +92,14 @@ void fake_watch_change(unsigned long vaddr, unsigned long last)
 
 	mutex_lock(&watched_lock);
 	for (i = 0; i < WATCHED_MAX; i++) {
+		unsigned long at = vaddr;
+
 		if (!watched[i])
 			continue;
 		spin_lock(&watched[i]->lock);
 		changes++;
-		vfio_region_mark(watched[i], vaddr, last);
+		while (vfio_region_mark(watched[i], &at, last))
+			;
 		spin_unlock(&watched[i]->lock);
 	}
 	mutex_unlock(&watched_lock);

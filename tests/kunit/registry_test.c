@@ -780,6 +780,63 @@ static void memlock_limit_is_exact(struct kunit *test)
 	expect_nothing(test);
 }
 
+/*
+ * Register the first pages without CAP_IPC_LOCK, where @limit_pages more may be locked, and
+ * with no kernel memory left, if @starved.
+ */
+static int reg_within(struct kunit *test, unsigned int limit_pages, unsigned int npages,
+		      bool read_only, bool starved)
+{
+	struct rlimit *limit = &current->signal->rlim[RLIMIT_MEMLOCK], old_limit = *limit;
+	struct cred *unprivileged = prepare_creds();
+	const struct cred *old;
+	int ret;
+
+	KUNIT_ASSERT_NOT_NULL(test, unprivileged);
+	cap_lower(unprivileged->cap_effective, CAP_IPC_LOCK);
+	limit->rlim_cur = (user_locked_vm() + limit_pages) << PAGE_SHIFT;
+	old = override_creds(unprivileged);
+	if (starved)
+		fault_all();
+	ret = reg(test, 0, 0, npages, read_only);
+	fault_end();
+	revert_creds(old);
+	put_cred(unprivileged);
+	*limit = old_limit;
+	return ret;
+}
+
+/*
+ * What a range costs before its memory is looked at goes by its size, so it is the limit
+ * that has to bound it.
+ */
+static void memlock_limit_comes_before_memory(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int read_only;
+	int ret;
+
+	make_memory(test, EIGHTS);
+	for (read_only = 0; read_only < 2; read_only++) {
+		long refused = atomic_long_read(&fx->container[0]->refused[VFIO_REFUSE_MEMLOCK]);
+
+		KUNIT_EXPECT_EQ(test, -ENOMEM, reg_within(test, 99, 100, read_only, true));
+		KUNIT_EXPECT_EQ(test, refused + 1,
+				atomic_long_read(&fx->container[0]->refused[VFIO_REFUSE_MEMLOCK]));
+		KUNIT_EXPECT_EQ(test, 0, reg_within(test, 100, 100, read_only, false));
+		expect_charge(test, 100);
+		KUNIT_EXPECT_EQ(test, 0, unreg(test, 0, 0, 100));
+	}
+	/* Who may lock memory has no limit. */
+	fault_all();
+	ret = reg(test, 0, 0, 100, false);
+	fault_end();
+	KUNIT_EXPECT_EQ(test, -ENOMEM, ret);
+	KUNIT_EXPECT_EQ(test, 2L,
+			atomic_long_read(&fx->container[0]->refused[VFIO_REFUSE_MEMLOCK]));
+	expect_nothing(test);
+}
+
 /* ---- mapping ---- */
 
 /* From the region's frames, whatever they are; without a pin or a charge. */
@@ -1447,6 +1504,41 @@ static void unchanged_memory_is_looked_at_once(struct kunit *test)
 	}
 }
 
+/* However large a region is, its marks are set a few at a time, and none is left out. */
+static void large_regions_are_marked_in_pieces(struct kunit *test)
+{
+	const unsigned long slots = 10000, base = SZ_1G + PAGE_SIZE, end = SZ_1G + slots * SZ_2M;
+	static const unsigned long skip[] = { 0, SZ_2M - PAGE_SIZE, 5 * SZ_2M + 5 };
+	struct vfio_region *region;
+	unsigned long vaddr, first;
+	unsigned int i, holds, before;
+	bool more;
+
+	for (i = 0; i < ARRAY_SIZE(skip); i++) {
+		region = kvzalloc(struct_size(region, slots, slots), GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(test, region);
+		region->vaddr = base;
+		region->npages = (end - base) >> PAGE_SHIFT;
+		spin_lock_init(&region->lock);
+		vaddr = base + skip[i];
+		first = slots - (vaddr - SZ_1G) / SZ_2M;
+		for (holds = 0, more = true; more && holds < 10; holds++) {
+			before = region->nr_marked;
+			spin_lock(&region->lock);
+			more = vfio_region_mark(region, &vaddr, i ? end : ULONG_MAX);
+			spin_unlock(&region->lock);
+			KUNIT_EXPECT_LE(test, region->nr_marked - before, 5000U);
+			/* It goes on with the first that has none. */
+			if (more)
+				KUNIT_EXPECT_EQ(test, vaddr, end - (first - region->nr_marked) *
+						SZ_2M);
+		}
+		KUNIT_EXPECT_FALSE(test, more);
+		KUNIT_EXPECT_EQ(test, region->nr_marked, (unsigned int)first);
+		kvfree(region);
+	}
+}
+
 /* ---- with others ---- */
 
 /* An attach copies the region's frames; the IOMMU is asked for none. */
@@ -1779,6 +1871,7 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(hole_leaves_nothing),
 	KUNIT_CASE(failed_allocation_leaves_nothing),
 	KUNIT_CASE(memlock_limit_is_exact),
+	KUNIT_CASE(memlock_limit_comes_before_memory),
 	KUNIT_CASE(mapping_takes_the_regions_frames),
 	KUNIT_CASE(containers_share_pins_and_charge),
 	KUNIT_CASE(memory_partly_inside_is_pinned),
@@ -1802,6 +1895,7 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(lost_memory_is_refused),
 	KUNIT_CASE(memory_of_other_access_is_the_same),
 	KUNIT_CASE(unchanged_memory_is_looked_at_once),
+	KUNIT_CASE(large_regions_are_marked_in_pieces),
 	KUNIT_CASE(attach_replays_from_the_region),
 	KUNIT_CASE(in_kernel_users_share_pins_and_charge),
 	KUNIT_CASE(addresses_can_be_exchanged),
