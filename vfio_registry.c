@@ -377,20 +377,28 @@ static int registry_overlap(struct vfio_type1_container *container,
 	return -EINVAL;
 }
 
-/* Put a new region into the registry, or let go of it if somebody was faster. */
+/* Put a new region into the registry, or let go of it if somebody was faster, or it is full. */
 static int registry_add(struct vfio_type1_container *container, struct vfio_registry *registry,
 			struct vfio_region *region)
 {
 	struct vfio_region *other = registry_find(registry, region->vaddr, region_last(region));
-	int ret = -ENODEV;
+	int ret;
 
-	if (!other && !registry->closed) {
+	if (other) {
+		ret = registry_overlap(container, registry, other, region->vaddr,
+				       region->npages, region->read_only);
+	} else if (registry->closed) {
+		ret = -ENODEV;
+	} else if (registry->nr_regions >= container->entry_limit) {
+		vfio_refuse(container, VFIO_REFUSE_ENTRIES,
+			    "REGISTER_MEMORY vaddr 0x%lx size 0x%lx: the process has registered %u ranges: dma_entry_limit was %u when the container was opened; register fewer and larger ones, or raise the module parameter, and open it again",
+			    region->vaddr, region->npages << PAGE_SHIFT, registry->nr_regions,
+			    container->entry_limit);
+		ret = -ENOSPC;
+	} else {
 		registry_insert(registry, region);
 		return 0;
 	}
-	if (other)
-		ret = registry_overlap(container, registry, other, region->vaddr,
-				       region->npages, region->read_only);
 	vfio_watch_stop(region);
 	vfio_region_put(region);
 	return ret;
@@ -407,7 +415,8 @@ static int registry_add(struct vfio_type1_container *container, struct vfio_regi
  * Return: 0; -EINVAL if a value is unaligned or @size zero, or something else is
  * registered there; -EOVERFLOW if the range wraps around; -EPERM if the container is
  * another process's; -ESTALE if the same is registered, but the process has other memory
- * there now; -ENODEV for a kernel thread, or if the container was closed, or taken by
+ * there now; -ENOSPC if as many regions are registered as @container may have mappings;
+ * -ENODEV for a kernel thread, or if the container was closed, or taken by
  * another process, meanwhile; -EINTR on a fatal signal; else as vfio_region_create().
  * On failure nothing has changed.
  */

@@ -689,6 +689,42 @@ static void more_than_there_is_costs_no_memory(struct kunit *test)
 	expect_nothing(test);
 }
 
+/* As many regions as the container that is asked may have mappings; then pages are let go. */
+static void number_of_regions_is_limited(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	close_container(test, 1);
+	vfio_type1_params.dma_entry_limit = ENTRIES + 1;
+	fx->container[1] = open_container(test, false);
+	attach(test, 1, 1, &vtd);
+	make_memory(test, EIGHTS);
+	for (i = 0; i < ENTRIES; i++)
+		KUNIT_ASSERT_EQ(test, 0, reg(test, i % 2, i, 1, false));
+	for (i = 0; i < 2; i++) {
+		KUNIT_EXPECT_EQ(test, -ENOSPC, reg(test, 0, 500, 10, false));
+		KUNIT_EXPECT_EQ(test, fake_watch_count(), (unsigned int)ENTRIES);
+		expect_pins(test, 500, 10, 0);
+		expect_charge(test, ENTRIES);
+	}
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&fx->container[0]->refused[VFIO_REFUSE_ENTRIES]),
+			2L);
+	/* What is there already is no more. */
+	KUNIT_EXPECT_EQ(test, 0, reg(test, 0, 3, 1, false));
+	KUNIT_EXPECT_EQ(test, 0, unreg(test, 0, 3, 1));
+	/* The other one may have one more. */
+	KUNIT_EXPECT_EQ(test, 0, reg(test, 1, 500, 10, false));
+	KUNIT_EXPECT_EQ(test, -ENOSPC, reg(test, 1, 600, 10, false));
+	KUNIT_EXPECT_EQ(test, 0, unreg(test, 0, 3, 1));
+	KUNIT_EXPECT_EQ(test, -ENOSPC, reg(test, 0, 600, 10, false));
+	KUNIT_EXPECT_EQ(test, 0, reg(test, 1, 600, 10, false));
+	expect_charge(test, ENTRIES - 1 + 20);
+	close_container(test, 1);
+	close_container(test, 0);
+	expect_nothing(test);
+}
+
 /* Memory that is missing anywhere. */
 static void hole_leaves_nothing(struct kunit *test)
 {
@@ -1868,6 +1904,7 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(regions_do_not_overlap),
 	KUNIT_CASE(wrong_values_are_refused),
 	KUNIT_CASE(more_than_there_is_costs_no_memory),
+	KUNIT_CASE(number_of_regions_is_limited),
 	KUNIT_CASE(hole_leaves_nothing),
 	KUNIT_CASE(failed_allocation_leaves_nothing),
 	KUNIT_CASE(memlock_limit_is_exact),
