@@ -129,21 +129,13 @@ void vfio_registry_orphan(struct vfio_registry *registry)
 	queue_work(system_unbound_wq, &registry->orphaned);
 }
 
-/* Find the caller's registry, or make one, and count @container in. */
-static struct vfio_registry *registry_get(struct vfio_type1_container *container)
+/* A registry for the caller that nobody knows of yet, or NULL. */
+static struct vfio_registry *registry_create(void)
 {
-	struct vfio_registry *registry;
+	struct vfio_registry *registry = kzalloc(sizeof(*registry), GFP_KERNEL_ACCOUNT);
 
-	mutex_lock(&registries_lock);
-	list_for_each_entry(registry, &registries, next) {
-		if (registry->mm == current->mm) {
-			kref_get(&registry->users);
-			goto found;
-		}
-	}
-	registry = kzalloc(sizeof(*registry), GFP_KERNEL_ACCOUNT);
 	if (!registry)
-		goto unlock;
+		return NULL;
 	kref_init(&registry->users);
 	INIT_LIST_HEAD(&registry->containers);
 	mmgrab(current->mm);
@@ -153,13 +145,6 @@ static struct vfio_registry *registry_get(struct vfio_type1_container *container
 	init_rwsem(&registry->lock);
 	registry->regions = RB_ROOT;
 	INIT_WORK(&registry->orphaned, registry_orphaned);
-	list_add(&registry->next, &registries);
-found:
-	mutex_lock(&registry->siblings);
-	list_add_tail(&container->sibling, &registry->containers);
-	mutex_unlock(&registry->siblings);
-unlock:
-	mutex_unlock(&registries_lock);
 	return registry;
 }
 
@@ -169,6 +154,35 @@ static void registry_free(struct kref *users)
 
 	mmdrop(registry->mm);
 	kfree(registry);
+}
+
+/* Find the caller's registry, or make one, and count @container in. */
+static struct vfio_registry *registry_get(struct vfio_type1_container *container)
+{
+	/* All processes share the lock: what may wait for memory comes before. */
+	struct vfio_registry *registry, *spare = registry_create();
+
+	mutex_lock(&registries_lock);
+	list_for_each_entry(registry, &registries, next) {
+		if (registry->mm == current->mm) {
+			kref_get(&registry->users);
+			goto found;
+		}
+	}
+	registry = spare;
+	spare = NULL;
+	if (!registry)
+		goto unlock;
+	list_add(&registry->next, &registries);
+found:
+	mutex_lock(&registry->siblings);
+	list_add_tail(&container->sibling, &registry->containers);
+	mutex_unlock(&registry->siblings);
+unlock:
+	mutex_unlock(&registries_lock);
+	if (spare)
+		kref_put(&spare->users, registry_free);
+	return registry;
 }
 
 /* @container, which was counted in, is gone from it. */

@@ -1192,6 +1192,41 @@ static void end_of_the_process_takes_what_is_not_mapped(struct kunit *test)
 	expect_nothing(test);
 }
 
+/*
+ * All processes share a lock. Who holds it must not wait for memory, or one that is out of
+ * it (of its cgroup) keeps all of them waiting: lockdep tells, if the lock is ever taken
+ * where memory is made free.
+ */
+static void joining_waits_for_no_memory(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct vfio_type1_container *container = fx->container[1];
+
+	down_write(&container->lock);
+	fs_reclaim_acquire(GFP_KERNEL);
+	vfio_registry_leave(container);
+	fs_reclaim_release(GFP_KERNEL);
+	KUNIT_EXPECT_EQ(test, 0, vfio_registry_join(container));
+	up_write(&container->lock);
+	KUNIT_EXPECT_PTR_EQ(test, container->registry, fx->container[0]->registry);
+}
+
+/* The process's registry is there already: it needs no other one. */
+static void joining_siblings_needs_no_memory(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct vfio_type1_container *container = fx->container[1];
+	int ret;
+
+	down_write(&container->lock);
+	vfio_registry_leave(container);
+	fault_all();
+	ret = vfio_registry_join(container);
+	fault_end();
+	up_write(&container->lock);
+	KUNIT_EXPECT_EQ(test, 0, ret);
+}
+
 /* ---- whose it is ---- */
 
 /* Make all that is registered another process's, which lives. */
@@ -1921,6 +1956,8 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(unregister_waits_for_no_mapping),
 	KUNIT_CASE(last_container_takes_everything),
 	KUNIT_CASE(end_of_the_process_takes_what_is_not_mapped),
+	KUNIT_CASE(joining_waits_for_no_memory),
+	KUNIT_CASE(joining_siblings_needs_no_memory),
 	KUNIT_CASE(memory_of_others_is_not_used),
 	KUNIT_CASE(container_without_registrations_is_free),
 	KUNIT_CASE(strict_containers_of_others_map_nothing),
