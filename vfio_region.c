@@ -527,7 +527,8 @@ static bool region_same_fast(const struct vfio_region *region, unsigned long slo
 
 /*
  * Compare pages of a region with the process's memory.  Return: 0 if they are the
- * same; -ESTALE with @changed set to the first that is not; -EINTR.
+ * same; -ESTALE with @changed set to the first that is not, or is not there; -ENOMEM;
+ * -EINTR.
  *
  * What the process itself may do there now (FOLL_FORCE) does not matter, only which
  * page it is.
@@ -546,6 +547,9 @@ static int region_compare(const struct vfio_region *region, unsigned long page,
 					  FOLL_FORCE, pages);
 		if (got <= 0 && fatal_signal_pending(current))
 			return -EINTR;
+		/* What is not at hand for want of memory is not lost. */
+		if (got == -ENOMEM)
+			return got;
 		same = got > 0 ? region_compare_pages(region, page, pages, got) : 0;
 		if (got <= 0 || same < got) {
 			*changed = page + same;
@@ -604,8 +608,8 @@ static int region_check_slot(struct vfio_region *region, unsigned long slot, uns
  *
  * Context: may sleep; takes mmap_lock; a reference to the region is held, and the
  * region is watched.
- * Return: 0; -ESTALE if the process has other memory there, or none; -EINTR on a
- * fatal signal.
+ * Return: 0; -ESTALE if the process has other memory there, or none; -ENOMEM if
+ * there was no memory to fault its own in; -EINTR on a fatal signal.
  */
 int vfio_region_check_marked(struct vfio_region *region, unsigned long page,
 			     unsigned long npages, unsigned long *changed)

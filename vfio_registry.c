@@ -431,8 +431,8 @@ static int registry_add(struct vfio_type1_container *container, struct vfio_regi
  * another process's; -ESTALE if the same is registered, but the process has other memory
  * there now; -ENOSPC if as many regions are registered as @container may have mappings;
  * -ENODEV for a kernel thread, or if the container was closed, or taken by
- * another process, meanwhile; -EINTR on a fatal signal; else as vfio_region_create().
- * On failure nothing has changed.
+ * another process, meanwhile; -EINTR on a fatal signal; else as vfio_region_create()
+ * and vfio_region_check_marked().  On failure nothing has changed.
  */
 int vfio_registry_register(struct vfio_type1_container *container, u64 vaddr, u64 size,
 			   bool read_only)
@@ -636,8 +636,7 @@ static const char *registry_take(struct vfio_registry *registry, struct vfio_dma
  *
  * Context: may sleep; container->lock held.
  * Return: 0, also if the memory is to be pinned for this mapping alone; -EPERM if it is
- * not registered in a strict container; -ESTALE if it was registered, but the process
- * has other memory there now; -EINTR on a fatal signal.
+ * not registered in a strict container; else as vfio_region_check_marked().
  */
 int vfio_registry_take_region(struct vfio_type1_container *container, struct vfio_dma *dma)
 {

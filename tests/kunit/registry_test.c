@@ -1501,6 +1501,35 @@ static void lost_memory_is_refused(struct kunit *test)
 	put_page(fx->pages[7]);
 }
 
+/* Who has no memory to look with has not lost what he would look at. */
+static void shortage_of_memory_is_no_change(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int at;
+
+	for (at = 0; at < 20; at += 7) {
+		make_memory(test, EIGHTS);
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+		fake_watch_change(fx->vaddr, fx->vaddr + 20 * PAGE_SIZE - 1);
+		get_page(fx->pages[at]);
+		user_remap_short(test, vaddr_of(test, at));
+		KUNIT_EXPECT_EQ(test, -ENOMEM, map(test, 0, 0, 0, 20));
+		KUNIT_EXPECT_EQ(test, -ENOMEM, map(test, 0, 0, at, 1));
+		KUNIT_EXPECT_EQ(test, -ENOMEM, reg(test, 0, 0, 20, false));
+		KUNIT_EXPECT_EQ(test, 0L, atomic_long_read(
+				&fx->container[0]->refused[VFIO_REFUSE_REGISTRY]));
+		KUNIT_EXPECT_EQ(test, only_region(test)->registered, 1UL);
+		/* With memory again, it is what it was. */
+		user_remap_page(test, vaddr_of(test, at), fx->pages[at], PROT_READ | PROT_WRITE);
+		put_page(fx->pages[at]);
+		KUNIT_EXPECT_EQ(test, 0, map(test, 0, 0, 0, 20));
+		must_unmap(test, 0, 0, 20);
+		KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, 20));
+		expect_nothing(test);
+		drop_memory(fx);
+	}
+}
+
 /* The process took access from itself: it is the same memory, for who looks. */
 static void memory_of_other_access_is_the_same(struct kunit *test)
 {
@@ -1967,6 +1996,7 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(regions_are_listed_in_order),
 	KUNIT_CASE(changed_memory_is_refused),
 	KUNIT_CASE(lost_memory_is_refused),
+	KUNIT_CASE(shortage_of_memory_is_no_change),
 	KUNIT_CASE(memory_of_other_access_is_the_same),
 	KUNIT_CASE(unchanged_memory_is_looked_at_once),
 	KUNIT_CASE(large_regions_are_marked_in_pieces),

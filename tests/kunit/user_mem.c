@@ -158,6 +158,7 @@ struct layout {
 	struct page **pages;
 	unsigned long pfn;
 	struct user_faults *faults;
+	bool is_short;
 };
 
 static vm_fault_t layout_fault(struct vm_fault *vmf)
@@ -183,12 +184,25 @@ static const struct vm_operations_struct layout_vm_ops = {
 	.fault = layout_fault,
 };
 
+static vm_fault_t short_fault(struct vm_fault *vmf)
+{
+	return VM_FAULT_OOM;
+}
+
+static const struct vm_operations_struct short_vm_ops = {
+	.fault = short_fault,
+};
+
 static int layout_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	const struct layout *layout = file->private_data;
 	unsigned long n = vma_pages(vma), i;
 	int ret = 0;
 
+	if (layout->is_short) {
+		vma->vm_ops = &short_vm_ops;
+		return 0;
+	}
 	if (!layout->pages)
 		ret = remap_pfn_range(vma, vma->vm_start, layout->pfn, n << PAGE_SHIFT,
 				      vma->vm_page_prot);
@@ -242,6 +256,14 @@ void user_remap_page(struct kunit *test, unsigned long vaddr, struct page *page,
 	struct layout layout = { .pages = &page };
 
 	map_layout(test, &layout, vaddr, 1, prot);
+}
+
+/* Put a page there for which there is no memory, when it is faulted in. */
+void user_remap_short(struct kunit *test, unsigned long vaddr)
+{
+	struct layout layout = { .is_short = true };
+
+	map_layout(test, &layout, vaddr, 1, PROT_READ | PROT_WRITE);
 }
 
 /*

@@ -29,6 +29,7 @@ unsigned long user_map_pages(struct kunit *test, struct page **pages, unsigned i
 			     unsigned long prot);
 void user_remap_page(struct kunit *test, unsigned long vaddr, struct page *page,
 		     unsigned long prot);
+void user_remap_short(struct kunit *test, unsigned long vaddr);
 unsigned long user_map_pfns(struct kunit *test, unsigned long at, unsigned long pfn,
 			    unsigned int npages);
 /**

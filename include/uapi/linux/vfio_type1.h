@@ -48,7 +48,9 @@ struct vfio_type1_memory {
  *
  * Pin a range of the calling process's memory, and charge it as locked memory,
  * once.  From then on a VFIO_IOMMU_MAP_DMA of any part of it, in any container of
- * this process, uses the pages that were registered and charges nothing.
+ * this process, uses the pages that were registered and charges nothing.  It fails
+ * with ESTALE if the process has other memory there now, and with ENOMEM if memory
+ * was short in finding that out: then it may be tried again.
  *
  * A range may be registered again with the same values, as long as the process has
  * the same memory there, and then has to be unregistered as often; it may not overlap
