@@ -388,8 +388,8 @@ static ssize_t external_rw_registered(struct vfio_type1_container *container,
 	unsigned int offset = offset_in_page(iova);
 
 	count = min(count, PAGE_SIZE - offset);
-	/* A page with a memory error may be mapped nowhere any more. */
-	if (PageHWPoison(page))
+	/* A page with a memory error, or a huge page with one, may be mapped nowhere any more. */
+	if (is_page_hwpoison(page))
 		return -EFAULT;
 	if (write) {
 		memcpy_to_page(page, offset, data, count);
