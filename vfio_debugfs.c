@@ -508,7 +508,8 @@ static int regions_show(struct seq_file *m, void *unused)
 {
 	struct vfio_type1_container *container = m->private;
 
-	down_read(&container->lock);
+	if (down_read_killable(&container->lock))
+		return -EINTR;
 	vfio_registry_for_each(container, show_region, m);
 	up_read(&container->lock);
 	return 0;
@@ -576,6 +577,7 @@ void vfio_debugfs_init(void)
 void vfio_debugfs_exit(void)
 {
 	debugfs_remove(debugfs_root);
+	debugfs_root = NULL;
 }
 
 /**

@@ -10,7 +10,11 @@
 
 #include <kunit/test.h>
 #include <linux/cred.h>
+#include <linux/debugfs.h>
+#include <linux/file.h>
+#include <linux/fs.h>
 #include <linux/mman.h>
+#include <linux/mount.h>
 #include <linux/prandom.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -1436,6 +1440,83 @@ static void regions_are_listed_in_order(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, seen.vaddr[i], vaddr_of(test, sorted[i]));
 }
 
+/* ---- what debugfs shows ---- */
+
+/**
+ * struct reading - a file of a container in debugfs, opened
+ * @mnt: debugfs
+ * @mounts: references to @mnt
+ * @file: the file
+ * @to: user memory, a page
+ */
+struct reading {
+	struct vfsmount *mnt;
+	int mounts;
+	struct file *file;
+	char __user *to;
+};
+
+static void reading_open(struct kunit *test, struct reading *r, unsigned int c, const char *name)
+{
+	struct fixture *fx = test->priv;
+	struct path path;
+
+	KUNIT_ASSERT_EQ(test, 0, simple_pin_fs(get_fs_type("debugfs"), &r->mnt, &r->mounts));
+	path.mnt = r->mnt;
+	path.dentry = debugfs_lookup(name, fx->container[c]->debugfs);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL(path.dentry));
+	r->file = dentry_open(&path, O_RDONLY, current_cred());
+	dput(path.dentry);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(r->file));
+	r->to = (char __user *)fx->vaddr;
+}
+
+static void reading_close(struct reading *r)
+{
+	fput(r->file);
+	flush_delayed_fput();
+	simple_release_fs(&r->mnt, &r->mounts);
+}
+
+static int reading_read(void *data)
+{
+	struct reading *r = data;
+	loff_t pos = 0;
+
+	return r->file->f_op->read(r->file, r->to, PAGE_SIZE, &pos);
+}
+
+/* Whoever holds the lock, for however long. */
+static void killed_readers_wait_for_no_lock(struct kunit *test)
+{
+	static const char *const names[] = { "domains", "iova", "mappings", "regions" };
+	struct fixture *fx = test->priv;
+	struct reading r = {};
+	unsigned int i;
+	int ret;
+
+	close_container(test, 1);
+	vfio_debugfs_init();
+	fx->container[1] = open_container(test, false);
+	attach(test, 1, 1, &vtd);
+	make_memory(test, EIGHTS);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 1, 500, 10, false));
+	KUNIT_ASSERT_EQ(test, 0, map(test, 1, 0, 500, 10));
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		reading_open(test, &r, 1, names[i]);
+		down_write(&fx->container[1]->lock);
+		ret = user_call_killed(test, reading_read, &r);
+		up_write(&fx->container[1]->lock);
+		/* The list of mappings ends, all others fail. */
+		KUNIT_EXPECT_EQ_MSG(test, strcmp(names[i], "mappings") ? -EINTR : 0, ret, "%s",
+				    names[i]);
+		KUNIT_EXPECT_GT_MSG(test, reading_read(&r), 0, "%s", names[i]);
+		reading_close(&r);
+	}
+	close_container(test, 1);
+	vfio_debugfs_exit();
+}
+
 /* ---- changes of the process's memory ---- */
 
 /* Other memory than was registered is not mapped; the same is, and so is the rest. */
@@ -1994,6 +2075,7 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(closed_containers_register_nothing),
 	KUNIT_CASE(killed_callers_leave_nothing),
 	KUNIT_CASE(regions_are_listed_in_order),
+	KUNIT_CASE(killed_readers_wait_for_no_lock),
 	KUNIT_CASE(changed_memory_is_refused),
 	KUNIT_CASE(lost_memory_is_refused),
 	KUNIT_CASE(shortage_of_memory_is_no_change),
