@@ -209,25 +209,40 @@ static void registry_put(struct vfio_registry *registry, struct vfio_type1_conta
 	kref_put(&registry->users, registry_free);
 }
 
+/*
+ * May a container that is not the caller's become the caller's?  Return: 0; -ENODEV if
+ * it was closed, or the caller is a kernel thread; -EPERM if it stays another process's.
+ */
+static int registry_may_adopt(const struct vfio_type1_container *container)
+{
+	const struct vfio_registry *registry = container->registry;
+
+	if (container->closed || !current->mm)
+		return -ENODEV;
+	if (registry && READ_ONCE(registry->nr_regions) && atomic_read(&registry->mm->mm_users))
+		return -EPERM;
+	return 0;
+}
+
 /**
  * vfio_registry_join() - let a container belong to the calling process
  * @container: the container; one that belongs to another process that lives, and
  *	has memory registered, stays with it
  *
  * Context: may sleep; container->lock held for write, or the container is new.
- * Return: 0; -ENODEV for a kernel thread; -EPERM if the container stays another
- * process's; -ENOMEM.
+ * Return: 0; -ENODEV for a kernel thread, or if the container was closed; -EPERM if it
+ * stays another process's; -ENOMEM.
  */
 int vfio_registry_join(struct vfio_type1_container *container)
 {
 	struct vfio_registry *registry, *old = container->registry;
+	int ret;
 
-	if (!current->mm)
-		return -ENODEV;
 	if (old && old->mm == current->mm)
 		return 0;
-	if (old && READ_ONCE(old->nr_regions) && atomic_read(&old->mm->mm_users))
-		return -EPERM;
+	ret = registry_may_adopt(container);
+	if (ret)
+		return ret;
 	if (old) {
 		container->registry = NULL;
 		registry_put(old, container);
@@ -271,25 +286,28 @@ static int registry_adopt(struct vfio_type1_container *container, struct vfio_re
 	int ret;
 
 	down_write(&container->lock);
-	ret = container->closed ? -ENODEV : vfio_registry_join(container);
+	ret = vfio_registry_join(container);
 	if (!ret)
 		registry_hold(container, registry);
 	up_write(&container->lock);
 	return ret;
 }
 
-/* The caller's registry, locked, by way of a container of the caller, or an ERR_PTR. */
+/*
+ * The caller's registry, locked, by way of a container of the caller, or an ERR_PTR.  A
+ * container that is free becomes the caller's with @adopt, and is -ENOENT without.
+ */
 static struct vfio_registry *registry_enter(struct vfio_type1_container *container,
-					    const char *request)
+					    const char *request, bool adopt)
 {
 	struct vfio_registry *registry;
 	int ret = 0;
-	bool held;
 
 	down_read(&container->lock);
-	held = registry_hold(container, &registry);
+	if (!registry_hold(container, &registry))
+		ret = registry_may_adopt(container) ?: -ENOENT;
 	up_read(&container->lock);
-	if (!held)
+	if (ret == -ENOENT && adopt)
 		ret = registry_adopt(container, &registry);
 	if (ret == -EPERM)
 		vfio_refuse(container, VFIO_REFUSE_REGISTRY,
@@ -444,7 +462,7 @@ int vfio_registry_register(struct vfio_type1_container *container, u64 vaddr, u6
 	ret = registry_check(container, "REGISTER_MEMORY", vaddr, size);
 	if (ret)
 		return ret;
-	registry = registry_enter(container, "REGISTER_MEMORY");
+	registry = registry_enter(container, "REGISTER_MEMORY", true);
 	if (IS_ERR(registry))
 		return PTR_ERR(registry);
 	vaddr = untagged_addr(vaddr);
@@ -513,9 +531,31 @@ static void registry_refuse_busy(struct vfio_type1_container *container,
 		    refcount_read(&region->users) - 1, user.first, user.last, where);
 }
 
+static int registry_unregister(struct vfio_type1_container *container,
+			       struct vfio_registry *registry, u64 vaddr, u64 size)
+{
+	struct vfio_region *region = NULL;
+
+	if (size && vaddr + size - 1 >= vaddr)
+		region = registry_find(registry, vaddr, vaddr + size - 1);
+	if (!region || region->vaddr != vaddr || region_last(region) != vaddr + size - 1)
+		return -ENOENT;
+	if (region->registered > 1) {
+		region->registered--;
+		return 0;
+	}
+	if (!registry_remove(registry, region, true)) {
+		registry_refuse_busy(container, registry, region);
+		return -EBUSY;
+	}
+	vfio_region_put(region);
+	return 0;
+}
+
 /**
  * vfio_registry_unregister() - VFIO_TYPE1_UNREGISTER_MEMORY
- * @container: a container of the calling process
+ * @container: a container of the calling process; in any other one it has nothing
+ *	registered, and the container stays whose it is
  * @vaddr: first byte
  * @size: bytes
  *
@@ -526,29 +566,18 @@ static void registry_refuse_busy(struct vfio_type1_container *container,
  */
 int vfio_registry_unregister(struct vfio_type1_container *container, u64 vaddr, u64 size)
 {
-	struct vfio_registry *registry = registry_enter(container, "UNREGISTER_MEMORY");
-	struct vfio_region *region = NULL;
-	int ret = 0;
+	struct vfio_registry *registry = registry_enter(container, "UNREGISTER_MEMORY", false);
+	int ret = PTR_ERR_OR_ZERO(registry);
 
-	if (IS_ERR(registry))
-		return PTR_ERR(registry);
 	vaddr = untagged_addr(vaddr);
-	if (size && vaddr + size - 1 >= vaddr)
-		region = registry_find(registry, vaddr, vaddr + size - 1);
-	if (!region || region->vaddr != vaddr || region_last(region) != vaddr + size - 1) {
+	if (!ret) {
+		ret = registry_unregister(container, registry, vaddr, size);
+		registry_exit(registry);
+	}
+	if (ret == -ENOENT)
 		vfio_refuse(container, VFIO_REFUSE_REGISTRY,
 			    "UNREGISTER_MEMORY vaddr 0x%llx size 0x%llx: no such range is registered by this process",
 			    vaddr, size);
-		ret = -ENOENT;
-	} else if (region->registered > 1) {
-		region->registered--;
-	} else if (registry_remove(registry, region, true)) {
-		vfio_region_put(region);
-	} else {
-		registry_refuse_busy(container, registry, region);
-		ret = -EBUSY;
-	}
-	registry_exit(registry);
 	return ret;
 }
 

@@ -1317,6 +1317,32 @@ static void container_without_registrations_is_free(struct kunit *test)
 	expect_nothing(test);
 }
 
+/* Nor does who asks for what is not there get it. */
+static void unregistering_takes_no_container(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct vfio_registry *others = fx->container[0]->registry;
+	int ret;
+
+	make_memory(test, EIGHTS);
+	give_away(test);
+	fault_all();
+	ret = unreg(test, 0, 0, 20);
+	fault_end();
+	KUNIT_EXPECT_EQ(test, -ENOENT, ret);
+	KUNIT_EXPECT_EQ(test, -ENOENT, unreg(test, 1, 0, 20));
+	KUNIT_EXPECT_PTR_EQ(test, fx->container[0]->registry, others);
+	KUNIT_EXPECT_PTR_EQ(test, fx->container[1]->registry, others);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&fx->container[0]->refused[VFIO_REFUSE_REGISTRY]),
+			1L);
+	/* Also if it is nobody's. */
+	down_write(&fx->container[0]->lock);
+	vfio_registry_leave(fx->container[0]);
+	up_write(&fx->container[0]->lock);
+	KUNIT_EXPECT_EQ(test, -ENOENT, unreg(test, 0, 0, 20));
+	KUNIT_EXPECT_NULL(test, fx->container[0]->registry);
+}
+
 static void strict_containers_of_others_map_nothing(struct kunit *test)
 {
 	struct fixture *fx = test->priv;
@@ -2070,6 +2096,7 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(joining_siblings_needs_no_memory),
 	KUNIT_CASE(memory_of_others_is_not_used),
 	KUNIT_CASE(container_without_registrations_is_free),
+	KUNIT_CASE(unregistering_takes_no_container),
 	KUNIT_CASE(strict_containers_of_others_map_nothing),
 	KUNIT_CASE(kernel_threads_register_nothing),
 	KUNIT_CASE(closed_containers_register_nothing),
