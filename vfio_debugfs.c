@@ -500,7 +500,7 @@ static void show_region(const struct vfio_region *region, void *data)
 	seq_printf(m, "region 0x%lx size %llu prot %s pid %d registered %lu mappings %u charged %lu marked %u kept %d\n",
 		   region->vaddr, PFN_PHYS(region->npages), region->read_only ? "r" : "rw",
 		   region->owner.task->tgid, READ_ONCE(region->registered),
-		   refcount_read(&region->users) - 1, region->locked_vm,
+		   vfio_region_mappings(region), region->locked_vm,
 		   READ_ONCE(region->nr_marked), READ_ONCE(region->kept));
 }
 

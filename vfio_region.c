@@ -606,8 +606,8 @@ static int region_check_slot(struct vfio_region *region, unsigned long slot, uns
  *
  * Looks at user memory only where a change left a mark.
  *
- * Context: may sleep; takes mmap_lock; a reference to the region is held, and the
- * region is watched.
+ * Context: may sleep; takes mmap_lock; a reference to the region is held.  If it leaves
+ * the tree meanwhile it is watched no more, and the answer means nothing.
  * Return: 0; -ESTALE if the process has other memory there, or none; -ENOMEM if
  * there was no memory to fault its own in; -EINTR on a fatal signal.
  */

@@ -80,7 +80,7 @@ static bool registry_remove(struct vfio_registry *registry, struct vfio_region *
 {
 	lockdep_assert_held(&registry->mutex);
 	down_write(&registry->lock);
-	if (idle && refcount_read(&region->users) > 1) {
+	if (idle && vfio_region_mappings(region)) {
 		up_write(&registry->lock);
 		return false;
 	}
@@ -365,37 +365,51 @@ static int registry_check(struct vfio_type1_container *container, const char *re
 }
 
 /*
- * Register what is registered already: if the process still has this memory, which is
- * found out without the lock, for it may wait for the process.
+ * Does the process still have the memory of a region?  That is found out without the lock,
+ * for it may wait for the process.  Return: 0; an errno; or 1 if others unregistered the
+ * region meanwhile, so that nothing is known of what would be registered now.
  */
-static int registry_again(struct vfio_type1_container *container,
-			  struct vfio_registry *registry, struct vfio_region *region)
+static int registry_compare(struct vfio_type1_container *container,
+			    struct vfio_registry *registry, struct vfio_region *region)
 {
 	unsigned long changed;
-	int ret = 0;
+	int ret;
 
-	region->registered++;
-	if (likely(!READ_ONCE(region->nr_marked)))
-		return 0;
 	refcount_inc(&region->users);
+	region->comparing++;
 	mutex_unlock(&registry->mutex);
 	ret = vfio_region_check_marked(region, 0, region->npages, &changed);
 	mutex_lock(&registry->mutex);
+	region->comparing--;
+	if (registry_find(registry, region->vaddr, region_last(region)) != region)
+		ret = 1;
 	if (ret == -ESTALE)
 		vfio_refuse(container, VFIO_REFUSE_REGISTRY,
 			    "REGISTER_MEMORY vaddr 0x%lx size 0x%lx: it is registered, but memory at vaddr 0x%lx is not what it was then; unregister it first",
 			    region->vaddr, region->npages << PAGE_SHIFT,
 			    region->vaddr + (changed << PAGE_SHIFT));
-	/* Others may have unregistered it meanwhile, and counted on this one. */
-	if (ret && !registry->closed && !--region->registered) {
-		registry_remove(registry, region, false);
-		vfio_region_put(region);
-	}
 	vfio_region_put(region);
 	return ret;
 }
 
-/* Register memory that overlaps a region: it has to be the same. */
+/* Register what is registered already.  Return: as registry_compare(). */
+static int registry_again(struct vfio_type1_container *container,
+			  struct vfio_registry *registry, struct vfio_region *region)
+{
+	int ret = 0;
+
+	if (unlikely(READ_ONCE(region->nr_marked)))
+		ret = registry_compare(container, registry, region);
+	/* Not before: who compares has nothing that others could unregister. */
+	if (!ret)
+		region->registered++;
+	return ret;
+}
+
+/*
+ * Register memory that overlaps a region: it has to be the same.  Return: as
+ * registry_compare(), or -EINVAL.
+ */
 static int registry_overlap(struct vfio_type1_container *container,
 			    struct vfio_registry *registry, struct vfio_region *region,
 			    unsigned long vaddr, unsigned long npages, bool read_only)
@@ -409,7 +423,10 @@ static int registry_overlap(struct vfio_type1_container *container,
 	return -EINVAL;
 }
 
-/* Put a new region into the registry, or let go of it if somebody was faster, or it is full. */
+/*
+ * Put a new region into the registry, or let go of it if somebody was faster, or it is
+ * full.  Return: as registry_overlap(); -ENOSPC; -ENODEV if the registry was closed.
+ */
 static int registry_add(struct vfio_type1_container *container, struct vfio_registry *registry,
 			struct vfio_region *region)
 {
@@ -436,6 +453,23 @@ static int registry_add(struct vfio_type1_container *container, struct vfio_regi
 	return ret;
 }
 
+/* Return: 0; an errno; or 1 if that was decided about a region that is gone. */
+static int registry_register(struct vfio_type1_container *container,
+			     struct vfio_registry *registry, unsigned long vaddr,
+			     unsigned long npages, bool read_only)
+{
+	struct vfio_region *region;
+
+	region = registry_find(registry, vaddr, vaddr + (npages << PAGE_SHIFT) - 1);
+	if (region)
+		return registry_overlap(container, registry, region, vaddr, npages, read_only);
+	/* Pinning waits for whoever provides the memory; nobody has to wait with it. */
+	mutex_unlock(&registry->mutex);
+	region = vfio_region_create(container, registry, vaddr, npages, read_only);
+	mutex_lock(&registry->mutex);
+	return IS_ERR(region) ? PTR_ERR(region) : registry_add(container, registry, region);
+}
+
 /**
  * vfio_registry_register() - VFIO_TYPE1_REGISTER_MEMORY
  * @container: a container of the calling process
@@ -456,7 +490,6 @@ int vfio_registry_register(struct vfio_type1_container *container, u64 vaddr, u6
 			   bool read_only)
 {
 	struct vfio_registry *registry;
-	struct vfio_region *region;
 	int ret;
 
 	ret = registry_check(container, "REGISTER_MEMORY", vaddr, size);
@@ -466,18 +499,9 @@ int vfio_registry_register(struct vfio_type1_container *container, u64 vaddr, u6
 	if (IS_ERR(registry))
 		return PTR_ERR(registry);
 	vaddr = untagged_addr(vaddr);
-	region = registry_find(registry, vaddr, vaddr + size - 1);
-	if (region) {
-		ret = registry_overlap(container, registry, region, vaddr, size >> PAGE_SHIFT,
-				       read_only);
-		goto exit;
-	}
-	/* Pinning waits for whoever provides the memory; nobody has to wait with it. */
-	mutex_unlock(&registry->mutex);
-	region = vfio_region_create(container, registry, vaddr, size >> PAGE_SHIFT, read_only);
-	mutex_lock(&registry->mutex);
-	ret = IS_ERR(region) ? PTR_ERR(region) : registry_add(container, registry, region);
-exit:
+	do
+		ret = registry_register(container, registry, vaddr, size >> PAGE_SHIFT, read_only);
+	while (ret > 0);
 	registry_exit(registry);
 	return ret;
 }
@@ -528,7 +552,7 @@ static void registry_refuse_busy(struct vfio_type1_container *container,
 	vfio_refuse(container, VFIO_REFUSE_REGISTRY,
 		    "UNREGISTER_MEMORY vaddr 0x%lx size 0x%lx: %u mappings use it, one of them 0x%llx-0x%llx of %s",
 		    region->vaddr, region->npages << PAGE_SHIFT,
-		    refcount_read(&region->users) - 1, user.first, user.last, where);
+		    vfio_region_mappings(region), user.first, user.last, where);
 }
 
 static int registry_unregister(struct vfio_type1_container *container,

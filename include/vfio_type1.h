@@ -315,12 +315,14 @@ struct vfio_owner {
  * struct vfio_region - registered memory
  * @node: in the registry's tree
  * @registry: the registry, while in its tree
- * @users: being registered, and each mapping of it
+ * @users: being registered, each mapping of it, and each of @comparing
  * @vaddr: first byte, constant
  * @npages: pages, constant
  * @read_only: devices may only read it, constant
  * @kept: an IOMMU or an in-kernel user did not let go of a page: all stay pinned
  * @registered: how often it was registered; registry->mutex
+ * @comparing: calls that want to register it again, and look whether the process still
+ *	has this memory; registry->mutex
  * @owner: whose memory this is, and who is charged
  * @locked_vm: pages charged to @owner, constant while in the tree
  * @lock: see the top of this file
@@ -338,6 +340,7 @@ struct vfio_region {
 	bool read_only;
 	bool kept;
 	unsigned long registered;
+	unsigned int comparing;
 	struct vfio_owner owner;
 	unsigned long locked_vm;
 	spinlock_t lock; /* marks */
@@ -590,6 +593,21 @@ struct vfio_registry {
 	unsigned long npages;
 	struct work_struct orphaned;
 };
+
+/**
+ * vfio_region_mappings() - how many mappings use a region
+ * @region: a region in its registry's tree
+ *
+ * Context: exact with registry->mutex and registry->lock held.
+ * Return: mappings.
+ */
+static inline unsigned int vfio_region_mappings(const struct vfio_region *region)
+{
+	unsigned int users = refcount_read(&region->users);
+	unsigned int others = 1 + READ_ONCE(region->comparing);
+
+	return users > others ? users - others : 0;
+}
 
 struct vfio_region *vfio_region_create(struct vfio_type1_container *container,
 				       struct vfio_registry *registry, unsigned long vaddr,

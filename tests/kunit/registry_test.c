@@ -465,7 +465,7 @@ struct meanwhile {
 	struct kunit *test;
 	struct vfio_registry *registry;
 	unsigned int page, npages, c;
-	enum { NOTHING, REGISTER, UNREGISTER, UNREGISTER_ALL, CLOSE } what;
+	enum { NOTHING, REGISTER, UNREGISTER, UNREGISTER_ALL, COUNT_MAPPINGS, CLOSE } what;
 	int ret;
 };
 
@@ -491,6 +491,9 @@ static void do_meanwhile(void *data)
 		do
 			m->ret = unreg(m->test, m->c, m->page, m->npages);
 		while (!m->ret);
+		break;
+	case COUNT_MAPPINGS:
+		m->ret = vfio_region_mappings(only_region(m->test));
 		break;
 	case CLOSE:
 		for (m->c = 0; m->c < CONTAINERS; m->c++)
@@ -574,52 +577,115 @@ static void registering_keeps_nobody_waiting(struct kunit *test)
 	reopen_containers(test);
 }
 
-/* The same while it looks whether memory that is registered is still the same. */
+/* Other memory than was registered, or only a mark. */
+static void change_page(struct kunit *test, unsigned int page, bool really)
+{
+	struct fixture *fx = test->priv;
+
+	fake_watch_change(vaddr_of(test, page), vaddr_of(test, page));
+	if (!really)
+		return;
+	get_page(fx->pages[page]);
+	user_remap_page(test, vaddr_of(test, page), fx->pages[500], PROT_READ | PROT_WRITE);
+}
+
+static void change_back(struct kunit *test, unsigned int page)
+{
+	struct fixture *fx = test->priv;
+
+	user_remap_page(test, vaddr_of(test, page), fx->pages[page], PROT_READ | PROT_WRITE);
+	put_page(fx->pages[page]);
+}
+
+/*
+ * The same while it looks whether memory that is registered is still the same. As long as
+ * it does so it has registered nothing: others may unregister what is theirs, and then what
+ * is there by now is registered.
+ */
 static void registering_again_keeps_nobody_waiting(struct kunit *test)
 {
 	struct meanwhile unregister = { .what = UNREGISTER, .page = 3, .npages = 40, .c = 1 };
 	struct meanwhile all = { .what = UNREGISTER_ALL, .page = 3, .npages = 40, .c = 1 };
 	struct meanwhile closing = { .what = CLOSE };
-	struct fixture *fx = test->priv;
+	unsigned int changed, times;
+
+	make_memory(test, EIGHTS);
+	for (changed = 0; changed < 2; changed++) {
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 3, 40, false));
+		change_page(test, 5, changed);
+		KUNIT_EXPECT_EQ(test, 0, reg_while(test, &unregister, 40));
+		KUNIT_EXPECT_EQ(test, 0, unregister.ret);
+		KUNIT_EXPECT_EQ(test, only_region(test)->registered, 1UL);
+		KUNIT_EXPECT_EQ(test, refcount_read(&only_region(test)->users), 1U);
+		expect_charge(test, 40);
+		KUNIT_EXPECT_EQ(test, 0, map(test, 0, 0, 5, 1));
+		must_unmap(test, 0, 0, 1);
+		KUNIT_EXPECT_EQ(test, 0, unreg(test, 0, 3, 40));
+		expect_charge(test, 0);
+		KUNIT_EXPECT_EQ(test, fake_watch_count(), 0U);
+		if (changed)
+			change_back(test, 5);
+
+		/* They take no more than there is. */
+		for (times = 0; times < 2; times++)
+			KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 3, 40, false));
+		change_page(test, 5, changed);
+		KUNIT_EXPECT_EQ(test, 0, reg_while(test, &all, 40));
+		KUNIT_EXPECT_EQ(test, -ENOENT, all.ret);
+		KUNIT_EXPECT_EQ(test, 0, unreg(test, 0, 3, 40));
+		KUNIT_EXPECT_EQ(test, -ENOENT, unreg(test, 0, 3, 40));
+		if (changed)
+			change_back(test, 5);
+
+		/* One of two: the region stays. */
+		for (times = 0; times < 2; times++)
+			KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 3, 40, false));
+		change_page(test, 5, changed);
+		KUNIT_EXPECT_EQ(test, changed ? -ESTALE : 0, reg_while(test, &unregister, 40));
+		KUNIT_EXPECT_EQ(test, 0, unregister.ret);
+		KUNIT_EXPECT_EQ(test, 0, unreg(test, 0, 3, 40));
+		KUNIT_EXPECT_EQ(test, changed ? -ENOENT : 0, unreg(test, 0, 3, 40));
+		if (changed)
+			change_back(test, 5);
+		expect_nothing(test);
+	}
+
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 3, 40, false));
+	change_page(test, 5, false);
+	KUNIT_EXPECT_EQ(test, -ENODEV, reg_while(test, &closing, 40));
+	KUNIT_ASSERT_EQ(test, 0, closing.ret);
+	expect_nothing(test);
+	reopen_containers(test);
+}
+
+/* Who looks at a region is no mapping of it; and what is mapped stays registered. */
+static void registering_again_is_no_mapping(struct kunit *test)
+{
+	struct meanwhile unregister = { .what = UNREGISTER, .page = 3, .npages = 40, .c = 1 };
+	struct meanwhile count = { .what = COUNT_MAPPINGS };
 	unsigned int changed;
 
 	make_memory(test, EIGHTS);
 	for (changed = 0; changed < 2; changed++) {
-		int want = changed ? -ESTALE : 0;
-
 		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 3, 40, false));
-		fake_watch_change(fx->vaddr, fx->vaddr + SZ_1M);
-		if (changed) {
-			get_page(fx->pages[5]);
-			user_remap_page(test, vaddr_of(test, 5), fx->pages[500],
-					PROT_READ | PROT_WRITE);
-		}
-		/* What others have registered is theirs to unregister. */
-		KUNIT_EXPECT_EQ(test, want, reg_while(test, &unregister, 40));
-		KUNIT_EXPECT_EQ(test, 0, unregister.ret);
-		KUNIT_EXPECT_EQ(test, changed ? -ENOENT : 0, unreg(test, 0, 3, 40));
-		expect_charge(test, 0);
-		KUNIT_EXPECT_EQ(test, fake_watch_count(), 0U);
-		if (changed)
-			break;
+		KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 10, 1));
+		change_page(test, 5, changed);
+		KUNIT_EXPECT_EQ(test, changed ? -ESTALE : 0, reg_while(test, &count, 40));
+		KUNIT_EXPECT_EQ(test, 1, count.ret);
+		KUNIT_EXPECT_EQ(test, changed ? -EBUSY : 0, unreg(test, 0, 3, 40));
 
-		/* They take no more than there is. */
-		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 3, 40, false));
-		fake_watch_change(fx->vaddr, fx->vaddr + SZ_1M);
-		KUNIT_EXPECT_EQ(test, 0, reg_while(test, &all, 40));
-		KUNIT_EXPECT_EQ(test, -EBUSY, all.ret);
+		change_page(test, 6, false);
+		KUNIT_EXPECT_EQ(test, changed ? -ESTALE : 0, reg_while(test, &unregister, 40));
+		KUNIT_EXPECT_EQ(test, -EBUSY, unregister.ret);
+		KUNIT_EXPECT_EQ(test, only_region(test)->registered, changed ? 1UL : 2UL);
+		expect_charge(test, 40);
+		must_unmap(test, 0, 0, 1);
 		KUNIT_EXPECT_EQ(test, 0, unreg(test, 0, 3, 40));
+		KUNIT_EXPECT_EQ(test, changed ? -ENOENT : 0, unreg(test, 0, 3, 40));
+		if (changed)
+			change_back(test, 5);
 		expect_nothing(test);
 	}
-	user_remap_page(test, vaddr_of(test, 5), fx->pages[5], PROT_READ | PROT_WRITE);
-	put_page(fx->pages[5]);
-
-	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 3, 40, false));
-	fake_watch_change(fx->vaddr, fx->vaddr + SZ_1M);
-	KUNIT_EXPECT_EQ(test, 0, reg_while(test, &closing, 40));
-	KUNIT_ASSERT_EQ(test, 0, closing.ret);
-	expect_nothing(test);
-	reopen_containers(test);
 }
 
 /* All pairs of small regions. */
@@ -2072,6 +2138,7 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(changed_memory_is_not_registered_again),
 	KUNIT_CASE(registering_keeps_nobody_waiting),
 	KUNIT_CASE(registering_again_keeps_nobody_waiting),
+	KUNIT_CASE(registering_again_is_no_mapping),
 	KUNIT_CASE(regions_do_not_overlap),
 	KUNIT_CASE(wrong_values_are_refused),
 	KUNIT_CASE(more_than_there_is_costs_no_memory),
