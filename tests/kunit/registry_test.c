@@ -1689,8 +1689,8 @@ static void shortage_of_memory_is_no_change(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, -ENOMEM, map(test, 0, 0, 0, 20));
 		KUNIT_EXPECT_EQ(test, -ENOMEM, map(test, 0, 0, at, 1));
 		KUNIT_EXPECT_EQ(test, -ENOMEM, reg(test, 0, 0, 20, false));
-		KUNIT_EXPECT_EQ(test, 0L, atomic_long_read(
-				&fx->container[0]->refused[VFIO_REFUSE_REGISTRY]));
+		KUNIT_EXPECT_EQ(test, 0L,
+				atomic_long_read(&fx->container[0]->refused[VFIO_REFUSE_REGISTRY]));
 		KUNIT_EXPECT_EQ(test, only_region(test)->registered, 1UL);
 		/* With memory again, it is what it was. */
 		user_remap_page(test, vaddr_of(test, at), fx->pages[at], PROT_READ | PROT_WRITE);
