@@ -6,7 +6,7 @@
  *
  * Each device moves a fresh pattern from one place to another of a mapping that is
  * made, and replaced, by its own thread; two further threads map and unmap memory of
- * all kinds in between. Once a minute everything stops for a moment: every byte must
+ * all kinds in between. Some of it is registered, and then mapped twice. Once a minute everything stops for a moment: every byte must
  * have been right, nothing but the devices' own mappings pinned or charged, and the
  * kernel's own memory no larger than after the first minute, give or take SLACK_KIB.
  *
@@ -44,7 +44,8 @@ struct churner {
 	unsigned int nr;
 	char *mem;
 	unsigned long maps;
-	__u64 slowest;	/* nanoseconds of a MAP or UNMAP */
+	unsigned long registered;
+	__u64 slowest;	/* nanoseconds of a request */
 };
 
 static int container;
@@ -80,9 +81,13 @@ static void *copy_data(void *arg)
 		for (i = 0; i < LENGTH; i++)
 			d->mem[from + i] = d->copies * 7 + i * 13 + d->nr;
 		memset(d->mem + to, 0, LENGTH);
+		if (d->copies % 2)
+			check(vu_register(container, d->mem, BUFFER, 0), "register a buffer");
 		check(vu_map_rw(container, d->mem, iova, BUFFER), "map of a buffer");
 		check(vu_edu_copy(&d->edu, iova + to, iova + from, LENGTH), "copy");
 		check(vu_unmap(container, iova, BUFFER, 0, NULL), "unmap of a buffer");
+		if (d->copies % 2)
+			check(vu_unregister(container, d->mem, BUFFER), "unregister a buffer");
 		if (memcmp(d->mem + to, d->mem + from, LENGTH))
 			errx(1, "device %u: copy %lu arrived wrong", d->nr, d->copies);
 	}
@@ -98,6 +103,28 @@ static void timed(struct churner *c, int ret, const char *what, __u64 start)
 		c->slowest = ns;
 }
 
+/* Where a churner maps what it maps a second time. */
+#define AGAIN	(8 * VU_1G)
+
+/* Map registered memory twice, and not just at its beginning. */
+static void churn_registered(struct churner *c, char *mem, __u64 iova, size_t size)
+{
+	const size_t skip = size / 2 / VU_PAGE * VU_PAGE;
+	__u64 start = vu_now();
+
+	timed(c, vu_register(container, mem, size, 0), "register", start);
+	start = vu_now();
+	timed(c, vu_map_rw(container, mem, iova, size), "map of a region", start);
+	start = vu_now();
+	timed(c, vu_map_rw(container, mem + skip, iova + AGAIN, size - skip),
+	      "second map of a region", start);
+	start = vu_now();
+	timed(c, vu_unmap(container, iova, AGAIN + size, 0, NULL), "unmap of a region", start);
+	start = vu_now();
+	timed(c, vu_unregister(container, mem, size), "unregister", start);
+	c->registered++;
+}
+
 static void *churn(void *arg)
 {
 	struct churner *c = arg;
@@ -107,8 +134,13 @@ static void *churn(void *arg)
 		__u64 iova = CHURN_IOVA + c->nr * 16 * VU_1G + rand_r(&seed) % 4096 * VU_PAGE;
 		size_t offset = rand_r(&seed) % (CHURN / VU_PAGE) * VU_PAGE;
 		size_t size = (1 + rand_r(&seed) % ((CHURN - offset) / VU_PAGE)) * VU_PAGE;
-		__u64 start = vu_now();
+		__u64 start;
 
+		if (rand_r(&seed) % 4 == 0) {
+			churn_registered(c, c->mem + offset, iova, size);
+			continue;
+		}
+		start = vu_now();
 		timed(c, vu_map_rw(container, c->mem + offset, iova, size), "map", start);
 		start = vu_now();
 		timed(c, vu_unmap(container, iova, size, 0, NULL), "unmap", start);
@@ -198,8 +230,9 @@ int main(int argc, char **argv)
 			errx(1, "the kernel's memory has grown by %ld KiB", kernel_kib() - kernel);
 		printf("minute %u: %lu + %lu copies, all right; ", minute, devices[0].copies,
 		       devices[1].copies);
-		printf("%lu + %lu mappings came and went, the slowest in %llu ms; ",
-		       churners[0].maps, churners[1].maps,
+		printf("%lu + %lu mappings and %lu + %lu regions came and went, the slowest in %llu ms; ",
+		       churners[0].maps, churners[1].maps, churners[0].registered,
+		       churners[1].registered,
 		       (churners[0].slowest > churners[1].slowest ? churners[0].slowest :
 			churners[1].slowest) / 1000000);
 		printf("kernel memory %+ld KiB\n", kernel_kib() - kernel);
