@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <glob.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <pthread.h>
@@ -20,6 +21,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "../bench/floor/floor.h"
 #include "testlib.h"
 
 #define BASE		(5 * GIB)
@@ -326,31 +328,92 @@ static void the_last_container_takes_everything(void **state)
 	}
 }
 
-/* A group that comes later gets what is mapped, also if that is not memory any more. */
-static void attach_replays_registered_memory(void **state)
+/* Where tests/vm/check puts it. */
+#define FLOOR_KO	"/vfio_type1_floor.ko"
+
+/* Until the descriptor is closed no two groups share a domain. */
+static int domains_are_not_shared(void)
 {
-	struct fixture *f = *state;
-	char *mem = memory(), *alias;
 	int fd;
 
-	vu_free(mem, SIZE);
+	module_load(FLOOR_KO);
+	fd = open("/dev/vfio_type1_floor", O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(ioctl(fd, FLOOR_NO_SHARING), 0);
+	return fd;
+}
+
+/* IOMMU domains of the only container that is open. */
+static unsigned int count_domains(void)
+{
+	unsigned int n = 0;
+	char line[256];
+	glob_t found;
+	FILE *file;
+
+	assert_int_equal(glob("/sys/kernel/debug/vfio_type1/*/domains", 0, NULL, &found), 0);
+	assert_int_equal(found.gl_pathc, 1);
+	file = fopen(found.gl_pathv[0], "re");
+	assert_non_null(file);
+	while (fgets(line, sizeof(line), file))
+		n += !strncmp(line, "domain ", 7);
+	fclose(file);
+	globfree(&found);
+	return n;
+}
+
+/*
+ * A group that comes later, and has to have a domain of its own, gets what is mapped,
+ * also if that is not memory any more.
+ */
+static void attach_replays_registered_memory(void **state)
+{
+	static const unsigned long at[] = { 0, 511, 512, 1023, NPAGES - 8 };
+	const int unshared = domains_are_not_shared();
+	char *mem, *alias, *huge = mem_hugetlb(2 * VU_2M);
+	struct fixture *f = *state;
+	unsigned int i;
+	int fd;
+
+	fixture_open_container(f);
+	fixture_attach(f, 0);
+	assert_ok(vu_set_iommu(f->container, VFIO_TYPE1v2_IOMMU));
+	fixture_open_device(f, 0);
 	mem = mem_memfd_open(SIZE, &fd);
 	alias = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	assert_ptr_not_equal(alias, MAP_FAILED);
 	assert_ok(vu_register(f->container, mem, SIZE, 0));
-	assert_ok(vu_map_rw(f->container, mem, BASE, SIZE));
+	assert_ok(vu_register(f->container, huge, 2 * VU_2M, 0));
+	assert_ok(vu_map_rw(f->container, mem + PAGES(7), BASE, SIZE - PAGES(7)));
+	assert_ok(vu_map_rw(f->container, huge + PAGES(7), 0, 2 * VU_2M - PAGES(7)));
 	vu_free(mem, SIZE);
-	assert_dma_reaches(f, 0, alias + SIZE - VU_PAGE, BASE + SIZE - VU_PAGE);
+	assert_int_equal(count_domains(), 1);
 	fixture_attach(f, 1);
+	assert_int_equal(count_domains(), 2);
 	fixture_open_device(f, 1);
-	assert_dma_reaches(f, 1, alias + SIZE - VU_PAGE, BASE + SIZE - VU_PAGE);
-	assert_charged(f, NPAGES);
-	assert_unmaps(f->container, BASE, SIZE, SIZE);
-	assert_dma_blocked(f, 1, alias, BASE);
+	for (i = 0; i < ARRAY_SIZE(at); i++) {
+		at_step("page %lu", at[i]);
+		assert_dma_reaches(f, 1, alias + PAGES(7 + at[i]), BASE + PAGES(at[i]));
+	}
+	assert_dma_reaches(f, 1, huge + PAGES(7), 0);
+	assert_dma_reaches(f, 1, huge + 2 * VU_2M - VU_PAGE, 2 * VU_2M - PAGES(8));
+	assert_dma_reaches(f, 0, alias + PAGES(7), BASE);
+	assert_charged(f, NPAGES + 1024);
+	assert_pinned(f, NPAGES + 1024);
+	/* It goes on alone. */
+	fixture_close_device(f, 0);
+	assert_int_equal(count_domains(), 1);
+	assert_dma_reaches(f, 1, alias + PAGES(7 + at[2]), BASE + PAGES(at[2]));
+	assert_unmaps_all(f->container, SIZE + 2 * VU_2M - PAGES(14));
+	assert_dma_blocked(f, 1, alias + PAGES(7), BASE);
+	assert_dma_blocked(f, 1, huge + PAGES(7), 0);
 	assert_ok(vu_unregister(f->container, mem, SIZE));
+	assert_ok(vu_unregister(f->container, huge, 2 * VU_2M));
 	assert_nothing_held(f);
 	vu_free(alias, SIZE);
+	vu_free(huge, 2 * VU_2M);
 	close(fd);
+	close(unshared);
 }
 
 /* ---- Strict containers ---- */
@@ -1369,7 +1432,7 @@ int main(int argc, char **argv)
 		TEST_V2(the_limit_counts_once),
 		TEST_V2(a_mapping_keeps_its_region),
 		TEST_V2(the_last_container_takes_everything),
-		TEST_V2(attach_replays_registered_memory),
+		TEST_CLOSED(attach_replays_registered_memory),
 		TEST_V2(strict_containers_want_registered_memory),
 		TEST_V2(unmapped_memory_is_stale),
 		TEST_V2(dropped_memory_is_stale),

@@ -552,3 +552,12 @@ void module_param_write(const char *name, unsigned int val)
 	snprintf(path, sizeof(path), PARAMETERS "%s", name);
 	write_number(path, val);
 }
+
+void module_load(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_true(!syscall(SYS_finit_module, fd, "", 0) || errno == EEXIST);
+	close(fd);
+}

@@ -193,6 +193,8 @@ bool kernel_at_least(unsigned int major, unsigned int minor);
 /* Read or write a parameter of the module. */
 unsigned int module_param_read(const char *name);
 void module_param_write(const char *name, unsigned int val);
+/* Load a module, a file of the VM, unless it is loaded already. */
+void module_load(const char *path);
 
 /* Seconds, as a deadline for loops that wait for something. */
 #define TEST_TIMEOUT	30

@@ -6,7 +6,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 
 #include "emu_user.h"
 
@@ -22,18 +21,6 @@ static void write_text(const char *path, const char *text)
 	assert_non_null(f);
 	assert_true(fputs(text, f) >= 0);
 	assert_int_equal(fclose(f), 0);
-}
-
-static void load_module(void)
-{
-	int fd;
-
-	if (!access(PLATFORM_DEVICES EMU_NAME ".0", F_OK))
-		return;
-	fd = open(EMU_KO, O_RDONLY | O_CLOEXEC);
-	assert_true(fd >= 0);
-	assert_int_equal(syscall(SYS_finit_module, fd, "", 0), 0);
-	close(fd);
 }
 
 static void find_device(struct vu_pci *dev, unsigned int nth)
@@ -57,7 +44,7 @@ int emu_setup_closed(void **state)
 	unsigned int i;
 
 	assert_non_null(e);
-	load_module();
+	module_load(EMU_KO);
 	for (i = 0; i < EMU_DEVICES; i++)
 		find_device(&e->emu[i], i);
 	test_setup_closed(state);
