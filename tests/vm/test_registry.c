@@ -17,6 +17,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -781,16 +782,21 @@ static void exit_leaves_what_is_mapped(void **state)
 	child_case_end(&c);
 }
 
-static void register_map_and_exec(void *arg)
+/* Replace the program by itself, with the second container; main() says what WHAT is. */
+static void exec_with_container(const char *what, const struct child_case *c)
 {
-	struct child_case *c = arg;
 	char second[16];
 
-	register_and_map(arg);
 	child_check(!fcntl(c->second, F_SETFD, 0));
 	snprintf(second, sizeof(second), "%d", c->second);
-	execl("/proc/self/exe", "test_registry", "exec", second, NULL);
+	execl("/proc/self/exe", "test_registry", what, second, NULL);
 	child_check(false);
+}
+
+static void register_map_and_exec(void *arg)
+{
+	register_and_map(arg);
+	exec_with_container("exec", arg);
 }
 
 /* What the executed program does, with the container. */
@@ -863,15 +869,24 @@ static void exec_closes_the_container(void **state)
 	child_case_end(&c);
 }
 
+static int give_address(int container, char *mem)
+{
+	return vu_map(container, mem, BASE, PAGES(10), VFIO_DMA_MAP_FLAG_VADDR);
+}
+
+static int take_address(int container)
+{
+	return vu_unmap(container, BASE, PAGES(10), VFIO_DMA_UNMAP_FLAG_VADDR, NULL);
+}
+
 /* In a child. */
 static void take_over(void *arg)
 {
 	struct child_case *c = arg;
 
 	child_check(!vu_locked_kib());
-	child_check(!vu_map(c->f->container, c->mem, BASE, PAGES(10), VFIO_DMA_MAP_FLAG_VADDR));
+	child_check(!give_address(c->f->container, c->mem));
 	child_check(vu_locked_kib() == KIB(10));
-	child_check(write(c->to_parent[1], "", 1) == 1);
 }
 
 /* A mapping that another process is given is charged to it; the region stays. */
@@ -882,21 +897,181 @@ static void a_mapping_can_be_handed_over(void **state)
 	child_case_init(&c, *state);
 	assert_ok(vu_register(c.f->container, c.mem, SIZE, 0));
 	assert_ok(vu_map_rw(c.f->container, c.mem, BASE, PAGES(10)));
-	assert_unmaps_at(c.f->container, BASE, PAGES(10), VFIO_DMA_UNMAP_FLAG_VADDR, PAGES(10),
-			 __FILE__, __LINE__);
+	assert_ok(take_address(c.f->container));
 	in_child(take_over, &c);
 	assert_charged(c.f, NPAGES);
 	assert_pinned(c.f, NPAGES);
 	assert_dma_reaches(c.f, 0, c.mem, BASE);
 	assert_ret(vu_unregister(c.f->container, c.mem, SIZE), -EBUSY);
 	/* And back. */
-	assert_unmaps_at(c.f->container, BASE, PAGES(10), VFIO_DMA_UNMAP_FLAG_VADDR, PAGES(10),
-			 __FILE__, __LINE__);
-	assert_ok(vu_map(c.f->container, c.mem, BASE, PAGES(10), VFIO_DMA_MAP_FLAG_VADDR));
+	assert_ok(take_address(c.f->container));
+	assert_ok(give_address(c.f->container, c.mem));
 	assert_charged(c.f, NPAGES);
 	assert_unmaps(c.f->container, BASE, PAGES(10), PAGES(10));
 	assert_ok(vu_unregister(c.f->container, c.mem, SIZE));
 	assert_nothing_held(c.f);
+	child_case_end(&c);
+}
+
+/* In a child: take a mapping over, and say what is charged for it, whenever asked. */
+static void take_over_and_stay(void *arg)
+{
+	struct child_case *c = arg;
+	long kib;
+	char byte;
+
+	take_over(arg);
+	do {
+		kib = vu_locked_kib();
+		child_check(write(c->to_parent[1], &kib, sizeof(kib)) == sizeof(kib));
+	} while (read(c->to_child[0], &byte, 1) == 1 && byte);
+}
+
+static long charged_to_child(const struct child_case *c)
+{
+	long kib = -1;
+
+	assert_int_equal(read(c->to_parent[0], &kib, sizeof(kib)), (int)sizeof(kib));
+	return kib;
+}
+
+static void fail_to_take_over(void *arg)
+{
+	struct child_case *c = arg;
+
+	child_check(give_address(c->f->container, c->mem) == -ENOMEM);
+	child_check(!vu_locked_kib());
+}
+
+/* The limit is raised to what it may be only when it was too low. */
+static void fail_to_take_over_once(void *arg)
+{
+	const struct rlimit low = { PAGES(9), PAGES(10) }, enough = { PAGES(10), PAGES(10) };
+
+	child_check(!setrlimit(RLIMIT_MEMLOCK, &low));
+	fail_to_take_over(arg);
+	child_check(!setrlimit(RLIMIT_MEMLOCK, &enough));
+	take_over(arg);
+}
+
+/* Who may not be charged is not given the mapping; it stays as it was. */
+static void taking_over_may_be_too_much(void **state)
+{
+	int fd = kmsg_open(), status;
+	struct child_case c;
+	pid_t pid;
+
+	child_case_init(&c, *state);
+	assert_ok(vu_register(c.f->container, c.mem, SIZE, 0));
+	assert_ok(vu_map_rw(c.f->container, c.mem, BASE, PAGES(10)));
+	assert_ok(take_address(c.f->container));
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		take_over_and_stay(&c);
+		_exit(0);
+	}
+	assert_int_equal(charged_to_child(&c), KIB(10));
+
+	assert_ok(take_address(c.f->container));
+	in_child_nobody(PAGES(9), fail_to_take_over, &c);
+	assert_logged(fd, "MAP_DMA with VADDR iova 0x140000000: RLIMIT_MEMLOCK .*exceeded");
+	assert_int_equal(write(c.to_child[1], "1", 1), 1);
+	assert_int_equal(charged_to_child(&c), KIB(10));
+	assert_ret(take_address(c.f->container), -EINVAL);
+	assert_ok(vu_group_open(&c.f->pci[1]));
+	assert_ret(vu_group_attach(&c.f->pci[1], c.f->container), -EBUSY);
+	assert_dma_reaches(c.f, 0, c.mem, BASE);
+
+	in_child_nobody(PAGES(10), fail_to_take_over_once, &c);
+	assert_int_equal(write(c.to_child[1], "1", 1), 1);
+	assert_int_equal(charged_to_child(&c), 0);
+	assert_ok(vu_group_attach(&c.f->pci[1], c.f->container));
+	assert_ret(give_address(c.f->container, c.mem), -EINVAL);
+	assert_dma_reaches(c.f, 0, c.mem, BASE);
+	assert_charged(c.f, NPAGES);
+	assert_pinned(c.f, NPAGES);
+	assert_unmaps(c.f->container, BASE, PAGES(10), PAGES(10));
+	assert_ok(vu_unregister(c.f->container, c.mem, SIZE));
+	assert_nothing_held(c.f);
+	assert_int_equal(write(c.to_child[1], "", 1), 1);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	child_case_end(&c);
+	close(fd);
+}
+
+static void register_map_and_leave(void *arg)
+{
+	struct child_case *c = arg;
+
+	register_and_map(arg);
+	child_check(!take_address(c->second));
+}
+
+/* The process that registered it is gone: who takes it over is charged for the mapping. */
+static void a_mapping_can_be_handed_over_by_the_dead(void **state)
+{
+	struct child_case c;
+	int fd;
+
+	child_case_init(&c, *state);
+	vu_free(c.mem, SIZE);
+	c.mem = mem_memfd_open(SIZE, &fd);
+	c.second = second_container(*state, 0);
+	in_child(register_map_and_leave, &c);
+	wait_pinned(c.f, NPAGES / 2);
+	assert_charged(c.f, 0);
+	assert_ret(take_address(c.second), -EINVAL);
+	assert_ok(give_address(c.second, c.mem));
+	assert_charged(c.f, 10);
+	fixture_open_device(c.f, 1);
+	assert_dma_reaches(c.f, 1, c.mem, BASE);
+	/* What is registered now has nothing to do with it. */
+	assert_ok(vu_register(c.second, c.mem, SIZE, 0));
+	assert_charged(c.f, NPAGES + 10);
+	assert_ok(vu_unregister(c.second, c.mem, SIZE));
+	assert_dma_reaches(c.f, 1, c.mem + PAGES(9), BASE + PAGES(9));
+	assert_charged(c.f, 10);
+	assert_pinned(c.f, NPAGES / 2);
+	assert_unmaps(c.second, BASE, PAGES(10), PAGES(10));
+	assert_nothing_held(c.f);
+	fixture_close_device(c.f, 1);
+	close(c.second);
+	child_case_end(&c);
+	close(fd);
+}
+
+static void register_map_leave_and_exec(void *arg)
+{
+	register_map_and_leave(arg);
+	exec_with_container("exec-vaddr", arg);
+}
+
+/* What the executed program does, with the container. */
+static int after_exec_vaddr(int container)
+{
+	char *mem = private_memory();
+
+	child_check(!vu_locked_kib());
+	child_check(!give_address(container, mem));
+	child_check(vu_locked_kib() == KIB(10));
+	child_check(!vu_unmap(container, BASE, PAGES(10), 0, NULL));
+	child_check(!vu_locked_kib());
+	return 0;
+}
+
+/* As a VMM that replaces itself does it: nothing is registered any more, and it pays. */
+static void a_mapping_can_be_handed_over_by_exec(void **state)
+{
+	struct child_case c;
+
+	child_case_init(&c, *state);
+	c.second = second_container(*state, 0);
+	in_child(register_map_leave_and_exec, &c);
+	wait_pinned(c.f, 0);
+	fixture_close_device(c.f, 1);
+	close(c.second);
 	child_case_end(&c);
 }
 
@@ -1445,6 +1620,9 @@ int main(int argc, char **argv)
 		TEST_V2(exec_leaves_what_is_mapped),
 		TEST_CLOSED(exec_closes_the_container),
 		TEST_V2(a_mapping_can_be_handed_over),
+		TEST_V2(taking_over_may_be_too_much),
+		TEST_V2(a_mapping_can_be_handed_over_by_the_dead),
+		TEST_V2(a_mapping_can_be_handed_over_by_exec),
 		TEST_V2(registering_keeps_nobody_waiting),
 		TEST_V2(registering_again_keeps_nobody_waiting),
 		TEST_V2(frames_are_charged_to_the_cgroup),
@@ -1454,9 +1632,11 @@ int main(int argc, char **argv)
 		TEST_CLOSED(gone_at_any_time),
 	};
 
-	/* What tests of exec() go on with: exec CONTAINER, exec-without PINNED. */
+	/* What tests of exec() go on with: exec[-vaddr] CONTAINER, exec-without PINNED. */
 	if (argc == 3 && !strcmp(argv[1], "exec"))
 		return after_exec(atoi(argv[2]));
+	if (argc == 3 && !strcmp(argv[1], "exec-vaddr"))
+		return after_exec_vaddr(atoi(argv[2]));
 	if (argc == 3 && !strcmp(argv[1], "exec-without"))
 		return after_exec_without(atol(argv[2]));
 	if (argc == 3 && !strcmp(argv[1], "exec-nothing"))
