@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The ioctls of /dev/vfio_type1_floor, between floor.c and the benchmark. Ranges
- * are told to FLOOR_KNOW, mapped, and unmapped in the same order.
+ * are told to FLOOR_KNOW, mapped, and unmapped in the same order. FLOOR_NO_SHARING
+ * is for tests, too.
  */
 #ifndef VFIO_TYPE1_FLOOR_H
 #define VFIO_TYPE1_FLOOR_H
