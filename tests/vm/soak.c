@@ -6,9 +6,11 @@
  *
  * Each device moves a fresh pattern from one place to another of a mapping that is
  * made, and replaced, by its own thread; two further threads map and unmap memory of
- * all kinds in between. Some of it is registered, and then mapped twice. Once a minute everything stops for a moment: every byte must
- * have been right, nothing but the devices' own mappings pinned or charged, and the
- * kernel's own memory no larger than after the first minute, give or take SLACK_KIB.
+ * all kinds in between. Some of it is registered, and then mapped twice.
+ *
+ * Once a minute everything stops for a moment: every byte must have been right, nothing
+ * but the devices' own mappings pinned or charged, and the kernel's own memory no larger
+ * than after the first minute, give or take SLACK_KIB.
  *
  * Prints a line a minute; exits with status 1 at the first thing that is wrong.
  */
@@ -230,9 +232,10 @@ int main(int argc, char **argv)
 			errx(1, "the kernel's memory has grown by %ld KiB", kernel_kib() - kernel);
 		printf("minute %u: %lu + %lu copies, all right; ", minute, devices[0].copies,
 		       devices[1].copies);
-		printf("%lu + %lu mappings and %lu + %lu regions came and went, the slowest in %llu ms; ",
+		printf("%lu + %lu mappings and %lu + %lu regions came and went, ",
 		       churners[0].maps, churners[1].maps, churners[0].registered,
-		       churners[1].registered,
+		       churners[1].registered);
+		printf("the slowest request in %llu ms; ",
 		       (churners[0].slowest > churners[1].slowest ? churners[0].slowest :
 			churners[1].slowest) / 1000000);
 		printf("kernel memory %+ld KiB\n", kernel_kib() - kernel);
