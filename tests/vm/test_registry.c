@@ -51,16 +51,6 @@ static char *memory(void)
 	return mem_scattered(SIZE);
 }
 
-/* What goes with the end of a process goes soon after it. */
-static void wait_pinned(const struct fixture *f, long npages)
-{
-	const __u64 deadline = vu_now() + TEST_TIMEOUT * 1000000000ULL;
-
-	while (vu_foll_pinned() - f->pinned != npages && vu_now() < deadline)
-		usleep(10000);
-	assert_pinned(f, npages);
-}
-
 /* One line that matches was logged since the last look. */
 static void assert_logged(int fd, const char *regex)
 {

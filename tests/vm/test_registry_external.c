@@ -176,15 +176,6 @@ static void register_and_die(void *arg)
 	child_check(emu_pin(&c->e->emu[0], BASE, 3) == 3);
 }
 
-static void wait_pinned(const struct fixture *f, long npages)
-{
-	const __u64 deadline = vu_now() + TEST_TIMEOUT * 1000000000ULL;
-
-	while (vu_foll_pinned() - f->pinned != npages && vu_now() < deadline)
-		usleep(10000);
-	assert_pinned(f, npages);
-}
-
 /* Of memory that is not registered nothing can be read then, and nothing pinned. */
 static void they_go_on_without_the_process(void **state)
 {

@@ -152,6 +152,15 @@ void assert_pinned(const struct fixture *f, size_t npages)
 		fail_msg("at %s: %ld pages are pinned, want %zu", step, pinned, npages);
 }
 
+void wait_pinned(const struct fixture *f, size_t npages)
+{
+	const __u64 deadline = vu_now() + TEST_TIMEOUT * 1000000000ULL;
+
+	while (vu_foll_pinned() - f->pinned != (long)npages && vu_now() < deadline)
+		usleep(10000);
+	assert_pinned(f, npages);
+}
+
 void assert_nothing_held(const struct fixture *f)
 {
 	assert_charged(f, 0);

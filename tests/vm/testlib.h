@@ -75,6 +75,8 @@ void assert_nothing_held(const struct fixture *f);
 void assert_charged(const struct fixture *f, size_t npages);
 /* Exactly this many pages were pinned since the test began. */
 void assert_pinned(const struct fixture *f, size_t npages);
+/* The same, soon: what goes with the end of a process goes after it. */
+void wait_pinned(const struct fixture *f, size_t npages);
 
 /* ---- Assertions ---- */
 
