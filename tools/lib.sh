@@ -55,14 +55,16 @@ make_programs()
 	(lock "$out" && make -s -C "$TOP/$folder" OUT="$out" "$@")
 }
 
-# debian_image IMAGE PACKAGES [MMDEBSTRAP-OPTION]...: make an ext4 file system with a
-# Debian 12 that has PACKAGES, from where this machine's apt gets its own, unless it is there.
-# Images in the same folder, made for another list, go.
+# debian_image FOLDER PACKAGES [MMDEBSTRAP-OPTION]...: make an ext4 file system with a
+# Debian 12 that has PACKAGES, from where this machine's apt gets its own, unless it is in
+# FOLDER. Those that were made otherwise go. Prints its path.
 debian_image()
 (
-	local image=$1 packages=$2 dir=${1%/*} tmp sources
+	local dir=$1 packages=$2 image tmp sources
 
 	shift 2
+	image=$dir/$(printf '%s' "$packages$*" | sha256sum | cut -c 1-12).img
+	echo "$image"
 	need mmdebstrap mmdebstrap; need mkfs.ext4 e2fsprogs
 	# shellcheck disable=SC2016	# for apt
 	mapfile -t sources < <(apt-get indextargets 'Created-By: Packages' 'Origin: Debian' \
