@@ -14,8 +14,8 @@ run_in_vm()
 	[ "${DRIVER:-ours}" = intree ] || version=$("$TOP/tools/version")
 	options=(--kernel "${KERNEL:-6.1}" --iommu "${IOMMU:-intel}" --driver "${DRIVER:-ours}" --mem 3G
 		--timeout "$4" "${@:5}")
-	exec 3< <("$TOP/tests/clients/boot" "${options[@]}" --file "$TOP/tests/clients/lib.sh:lib.sh" \
-		--file "$TOP/tests/clients/$name:$name" -- \
+	exec 3< <("$TOP/tests/clients/boot" "${options[@]}" --file "$TOP/tests/lib.sh:results.sh" \
+		--file "$TOP/tests/clients/lib.sh:lib.sh" --file "$TOP/tests/clients/$name:$name" -- \
 		env VERSION="$version" bash "/vm/$name" "$cases" 2>&1)
 	while read -r line <&3; do
 		line=${line%$'\r'}

@@ -2,26 +2,11 @@
 # shellcheck shell=bash
 #
 # What the tests that run clients share inside the VM: in the Debian of
-# tests/clients/root, where this file is /vm/lib.sh. Prints 'ok' and 'FAILED' lines,
-# and 'figure CASE WHAT VALUE' lines, which tests/clients/run makes its table of.
+# tests/clients/root, where this file is /vm/lib.sh, and tests/lib.sh is /vm/results.sh. And
+# 'figure CASE WHAT VALUE' lines, which tests/clients/run makes its table of.
 
-pass() { echo "ok      $1"; }
-
-# fail NAME [WHAT WAS SEEN]
-fail()
-{
-	echo "FAILED  $1"
-	[ -z "${2:-}" ] || printf '        %s\n' "${2//$'\n'/$'\n        '}"
-}
-
-# expect NAME COMMAND...: the test passes if the command succeeds. It may be a function
-# that sets variables.
-expect()
-{
-	local name=$1
-	shift
-	if "$@" > /tmp/said 2>&1; then pass "$name"; else fail "$name" "$(tail -n 40 /tmp/said)"; fi
-}
+# shellcheck source=tests/lib.sh
+. /vm/results.sh
 
 figure() { echo "figure $1 $2 $3"; }
 
@@ -93,13 +78,18 @@ wait_for()
 	done
 }
 
-# Every iommu_map() and iommu_unmap() is seen by the kernel's own tracepoints,
-# whatever module calls it.
 readonly TRACE=/sys/kernel/tracing
-maps_count()
+trace_nothing()
 {
 	echo 0 > $TRACE/events/enable
 	echo > $TRACE/trace
+}
+
+# maps_count: every iommu_map() and iommu_unmap() is seen by the kernel's own tracepoints,
+# whatever module calls it.
+maps_count()
+{
+	trace_nothing
 	echo 65536 > $TRACE/buffer_size_kb
 	echo 1 > $TRACE/events/iommu/map/enable
 	echo 1 > $TRACE/events/iommu/unmap/enable
@@ -128,6 +118,27 @@ maps_counted()
 		$calls++;
 		$ioptes += ioptes(hex $1, hex $2, $3);
 		END { printf "%d %d %d\n", $calls, $ioptes, $unmaps }' $TRACE/trace
+}
+
+# maps_time: also see when the ioctl MAP_DMA begins and ends.
+maps_time()
+{
+	local events=$TRACE/events/syscalls
+
+	echo 'cmd == 0x3b71' > $events/sys_enter_ioctl/filter
+	echo 1 > $events/sys_enter_ioctl/enable
+	echo 1 > $events/sys_exit_ioctl/enable
+}
+
+# maps_timed: instructions between entry and exit of MAP_DMA, since maps_time.
+maps_timed()
+{
+	perl -ne '
+		next if !/-(\d+) .* (\d+)\.(\d{6}): sys_ioctl(.*)/;
+		my ($pid, $us, $rest) = ($1, $2 * 1e6 + $3, $4);
+		if ($rest =~ /cmd: 3b71/) { $since{$pid} = $us }
+		elsif ($rest =~ /->/ && $since{$pid}) { $sum += $us - delete $since{$pid} }
+		END { printf "%d\n", $sum * 1000 }' $TRACE/trace
 }
 
 # The module that the figures are said to be of.
