@@ -36,7 +36,7 @@ static atomic_t last_id = ATOMIC_INIT(0);
  */
 struct vfio_type1_container *vfio_container_create(bool v2, bool nesting, bool strict)
 {
-	struct vfio_type1_container *container = kzalloc(sizeof(*container), GFP_KERNEL);
+	struct vfio_type1_container *container = kzalloc(sizeof(*container), GFP_KERNEL_ACCOUNT);
 
 	if (!container)
 		return ERR_PTR(-ENOMEM);
@@ -528,7 +528,7 @@ static struct vfio_domain *domain_create(struct vfio_type1_container *container,
 	if (IS_ERR(iommu_domain))
 		return ERR_CAST(iommu_domain);
 	ret = container->nesting ? iommu_enable_nesting(iommu_domain) : 0;
-	domain = ret ? NULL : kzalloc(sizeof(*domain), GFP_KERNEL);
+	domain = ret ? NULL : kzalloc(sizeof(*domain), GFP_KERNEL_ACCOUNT);
 	if (!domain) {
 		iommu_domain_free(iommu_domain);
 		return ERR_PTR(ret ?: -ENOMEM);
@@ -723,7 +723,7 @@ static int group_check_attach(struct vfio_type1_container *container, struct iom
 int vfio_container_attach_emulated(struct vfio_type1_container *container,
 				   struct iommu_group *group)
 {
-	struct vfio_group_entry *entry = kzalloc(sizeof(*entry), GFP_KERNEL);
+	struct vfio_group_entry *entry = kzalloc(sizeof(*entry), GFP_KERNEL_ACCOUNT);
 	int ret;
 
 	if (!entry)
@@ -778,7 +778,7 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 	struct vfio_dma *dma;
 	int ret;
 
-	entry = kzalloc(sizeof(*entry), GFP_KERNEL);
+	entry = kzalloc(sizeof(*entry), GFP_KERNEL_ACCOUNT);
 	if (!entry)
 		return -ENOMEM;
 	entry->group = group;

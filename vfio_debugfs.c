@@ -593,7 +593,7 @@ int vfio_debugfs_add(struct vfio_type1_container *container)
 	char name[12];
 
 	mutex_init(&container->debugfs_lock);
-	container->counters = alloc_percpu(struct vfio_counters);
+	container->counters = alloc_percpu_gfp(struct vfio_counters, GFP_KERNEL_ACCOUNT);
 	if (!container->counters)
 		return -ENOMEM;
 	if (!debugfs_root)

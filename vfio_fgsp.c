@@ -54,7 +54,7 @@ void vfio_fgsp_probe(struct vfio_domain *domain, const struct vfio_iova_set *iov
 	/* Larger pages only, or no room: one page cannot be unmapped by itself. */
 	if (!(domain->domain->pgsize_bitmap & (2 * PAGE_SIZE - 1)) || !fgsp_room(iova, &room))
 		return;
-	pages = alloc_pages(GFP_KERNEL | __GFP_ZERO, 1);
+	pages = alloc_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO, 1);
 	if (!pages)
 		return;
 

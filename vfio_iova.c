@@ -45,7 +45,7 @@ static int iova_grow(struct vfio_iova_set *set)
 
 	if (set->nr < set->capacity)
 		return 0;
-	ranges = krealloc_array(set->ranges, capacity, sizeof(*ranges), GFP_KERNEL);
+	ranges = krealloc_array(set->ranges, capacity, sizeof(*ranges), GFP_KERNEL_ACCOUNT);
 	if (!ranges)
 		return -ENOMEM;
 	set->ranges = ranges;
