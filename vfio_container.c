@@ -9,8 +9,17 @@
  *
  * Attach builds everything that the container will have afterwards, and changes
  * the container only when nothing can fail any more.
+ *
+ * The VFIO core does not keep a pointer to a container, but its number.  The core reads
+ * what it keeps without a lock, in each ioctl: it may be about to call us with what it
+ * read before the container was released, or with the driver that it has stored already
+ * and the data that it has not (vfio_fops_unl_ioctl() in drivers/vfio/container.c, up to
+ * 7.3).  A reference that is taken at the entry comes too late for a pointer; a number is
+ * looked up.  Numbers count up and are 64 bits wide, so that none is ever used again while
+ * somebody could still hold it, however long he was stopped.
  */
 
+#include <linux/hashtable.h>
 #include <linux/iommu.h>
 #include <linux/module.h>
 #include <linux/sched/signal.h>
@@ -24,7 +33,29 @@
 /* What a page table of the smallest depth in use reaches: three levels. */
 #define TABLE_LAST_MIN	(BIT_ULL(39) - 1)
 
-static atomic_t last_id = ATOMIC_INIT(0);
+static atomic64_t last_id = ATOMIC64_INIT(0);
+
+/*
+ * The containers that were not released, by number; each has a group, so that there are
+ * not many.  What is not there, or has no reference left, can't be found; what was found
+ * under RCU stays for a grace period.
+ */
+static DEFINE_HASHTABLE(containers, 6);
+static DEFINE_SPINLOCK(containers_lock);
+
+static void container_publish(struct vfio_type1_container *container)
+{
+	spin_lock(&containers_lock);
+	hash_add_rcu(containers, &container->published, container->id);
+	spin_unlock(&containers_lock);
+}
+
+static void container_unpublish(struct vfio_type1_container *container)
+{
+	spin_lock(&containers_lock);
+	hash_del_rcu(&container->published);
+	spin_unlock(&containers_lock);
+}
 
 /**
  * vfio_container_create() - make a container
@@ -56,7 +87,7 @@ struct vfio_type1_container *vfio_container_create(bool v2, bool nesting, bool s
 	container->v2 = v2;
 	container->nesting = nesting;
 	container->strict = strict;
-	container->id = atomic_inc_return(&last_id);
+	container->id = atomic64_inc_return(&last_id);
 	container->opener_pid = current->tgid;
 	get_task_comm(container->opener_comm, current->group_leader);
 	container->opened = vfio_clock();
@@ -70,11 +101,35 @@ struct vfio_type1_container *vfio_container_create(bool v2, bool nesting, bool s
 	}
 	/* A call may outlast the core's interest in the container, and its reference. */
 	__module_get(THIS_MODULE);
+	container_publish(container);
 	return container;
 
 free:
 	kfree(container);
 	return ERR_PTR(-ENOMEM);
+}
+
+/**
+ * vfio_container_get() - find a container by its number, and take a reference
+ * @id: any number
+ *
+ * Context: any.
+ * Return: the container, for vfio_container_put(); it may be closed at any time.  NULL if
+ * there is none of this number, or it was released.
+ */
+struct vfio_type1_container *vfio_container_get(u64 id)
+{
+	struct vfio_type1_container *container, *found = NULL;
+
+	rcu_read_lock();
+	hash_for_each_possible_rcu(containers, container, published, id) {
+		if (container->id == id && kref_get_unless_zero(&container->users)) {
+			found = container;
+			break;
+		}
+	}
+	rcu_read_unlock();
+	return found;
 }
 
 /**
@@ -113,7 +168,9 @@ static void container_free(struct kref *users)
 		kvfree(spare);
 	vfio_iova_destroy(&container->iova);
 	free_percpu(container->counters);
-	kfree(container);
+	/* Somebody may be looking at @users. */
+	kfree_rcu(container, rcu);
+	/* There is some way to go from here out of the module: see type1_exit(). */
 	module_put(THIS_MODULE);
 }
 
@@ -128,7 +185,8 @@ void vfio_container_put(struct vfio_type1_container *container)
 
 /**
  * vfio_container_destroy() - remove all mappings, domains and groups
- * @container: the container; calls still under way find it empty and closed
+ * @container: the container; calls still under way find it empty and closed, and new ones
+ *	do not find it
  *
  * Context: may sleep; takes container->lock for writing.
  */
@@ -137,6 +195,7 @@ void vfio_container_destroy(struct vfio_type1_container *container)
 	struct vfio_group_entry *entry, *next_entry;
 	struct vfio_domain *domain, *next;
 
+	container_unpublish(container);
 	vfio_debugfs_remove(container);
 	down_write(&container->lock);
 	container->closed = true;

@@ -590,7 +590,7 @@ void vfio_debugfs_exit(void)
 int vfio_debugfs_add(struct vfio_type1_container *container)
 {
 	struct dentry *dir;
-	char name[12];
+	char name[24];
 
 	mutex_init(&container->debugfs_lock);
 	container->counters = alloc_percpu_gfp(struct vfio_counters, GFP_KERNEL_ACCOUNT);
@@ -599,7 +599,7 @@ int vfio_debugfs_add(struct vfio_type1_container *container)
 	if (!debugfs_root)
 		return 0;
 
-	snprintf(name, sizeof(name), "%u", container->id);
+	snprintf(name, sizeof(name), "%llu", container->id);
 	dir = create_dir(name, debugfs_root);
 	debugfs_create_file("status", 0400, dir, container, &status_fops);
 	debugfs_create_file("domains", 0400, dir, container, &domains_fops);

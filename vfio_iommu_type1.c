@@ -9,6 +9,7 @@
 
 #include <linux/compat.h>
 #include <linux/module.h>
+#include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/vfio.h>
@@ -59,7 +60,7 @@ module_param_cb(unmap_walk, &unmap_walk_ops, &vfio_type1_params.unmap_walk, 0644
 MODULE_PARM_DESC(unmap_walk,
 		 "For tests: how UNMAP finds contiguous memory: 0 by the run list (default), 1 by unmapping single pages, 2 by reading the IOMMU page by page.");
 
-static void *type1_open(unsigned long arg)
+static struct vfio_type1_container *container_create(unsigned long arg)
 {
 	switch (arg) {
 	case VFIO_TYPE1_IOMMU:
@@ -78,61 +79,115 @@ static void *type1_open(unsigned long arg)
 	}
 }
 
+/* What the VFIO core keeps for a container is its number: see vfio_container.c. */
+static void *type1_open(unsigned long arg)
+{
+	struct vfio_type1_container *container = container_create(arg);
+
+	return IS_ERR(container) ? container : (void *)(unsigned long)container->id;
+}
+
+/* The container that the core means, if it is still there; vfio_container_put() it. */
+static struct vfio_type1_container *container_get(void *iommu_data)
+{
+	return vfio_container_get((unsigned long)iommu_data);
+}
+
 static void type1_release(void *iommu_data)
 {
-	vfio_container_destroy(iommu_data);
+	struct vfio_type1_container *container = container_get(iommu_data);
+
+	if (!container)
+		return;
+	vfio_container_destroy(container);
+	vfio_container_put(container);
 }
 
 static int type1_attach_group(void *iommu_data, struct iommu_group *group,
 			      enum vfio_group_type type)
 {
-	struct vfio_type1_container *container = iommu_data;
+	struct vfio_type1_container *container = container_get(iommu_data);
 	u64 begun = vfio_clock();
 	int ret;
 
+	if (!container)
+		return -EINVAL;
 	ret = type == VFIO_EMULATED_IOMMU ? vfio_container_attach_emulated(container, group) :
 					    vfio_container_attach(container, group);
 	if (!ret)
 		vfio_count(container, VFIO_COUNT_ATTACHES, 1);
 	trace_attach(container, iommu_group_id(group), ret, vfio_clock_since(begun));
+	vfio_container_put(container);
 	return ret;
 }
 
 static void type1_detach_group(void *iommu_data, struct iommu_group *group)
 {
-	struct vfio_type1_container *container = iommu_data;
+	struct vfio_type1_container *container = container_get(iommu_data);
 	u64 begun = vfio_clock();
 
+	if (!container)
+		return;
 	vfio_container_detach(container, group);
 	vfio_count(container, VFIO_COUNT_DETACHES, 1);
 	trace_detach(container, iommu_group_id(group), 0, vfio_clock_since(begun));
+	vfio_container_put(container);
 }
 
 static int type1_pin_pages(void *iommu_data, struct iommu_group *group, dma_addr_t user_iova,
 			   int npage, int prot, struct page **pages)
 {
-	return vfio_external_pin(iommu_data, group, user_iova, npage, prot, pages);
+	struct vfio_type1_container *container = container_get(iommu_data);
+	int ret;
+
+	if (!container)
+		return -EINVAL;
+	ret = vfio_external_pin(container, group, user_iova, npage, prot, pages);
+	vfio_container_put(container);
+	return ret;
 }
 
 static void type1_unpin_pages(void *iommu_data, dma_addr_t user_iova, int npage)
 {
-	vfio_external_unpin(iommu_data, user_iova, npage);
+	struct vfio_type1_container *container = container_get(iommu_data);
+
+	if (!container)
+		return;
+	vfio_external_unpin(container, user_iova, npage);
+	vfio_container_put(container);
 }
 
 static void type1_register_device(void *iommu_data, struct vfio_device *vdev)
 {
-	vfio_external_register(iommu_data, vdev);
+	struct vfio_type1_container *container = container_get(iommu_data);
+
+	if (!container)
+		return;
+	vfio_external_register(container, vdev);
+	vfio_container_put(container);
 }
 
 static void type1_unregister_device(void *iommu_data, struct vfio_device *vdev)
 {
-	vfio_external_unregister(iommu_data, vdev);
+	struct vfio_type1_container *container = container_get(iommu_data);
+
+	if (!container)
+		return;
+	vfio_external_unregister(container, vdev);
+	vfio_container_put(container);
 }
 
 static int type1_dma_rw(void *iommu_data, dma_addr_t user_iova, void *data, size_t count,
 			bool write)
 {
-	return vfio_external_rw(iommu_data, user_iova, data, count, write);
+	struct vfio_type1_container *container = container_get(iommu_data);
+	int ret;
+
+	if (!container)
+		return -EINVAL;
+	ret = vfio_external_rw(container, user_iova, data, count, write);
+	vfio_container_put(container);
+	return ret;
 }
 
 /* @container is NULL as long as user space has not chosen a type. */
@@ -471,18 +526,19 @@ static long container_ioctl(struct vfio_type1_container *container, unsigned int
 
 /*
  * 32-bit callers have the same structures; the core has converted the pointer.
- * The core does not keep a container from being released while an ioctl sleeps.
+ * An ioctl that is late gets what it would get without a driver.
  */
 static long type1_ioctl(void *iommu_data, unsigned int cmd, unsigned long arg)
 {
-	struct vfio_type1_container *container = iommu_data;
-	long ret;
+	struct vfio_type1_container *container = container_get(iommu_data);
+	long ret = -EINVAL;
 
 	if (cmd == VFIO_CHECK_EXTENSION)
-		return check_extension(container, arg);
-	kref_get(&container->users);
-	ret = container_ioctl(container, cmd, arg);
-	vfio_container_put(container);
+		ret = check_extension(container, arg);
+	else if (container)
+		ret = container_ioctl(container, cmd, arg);
+	if (container)
+		vfio_container_put(container);
 	return ret;
 }
 
@@ -512,8 +568,19 @@ static int __init type1_init(void)
 	return ret;
 }
 
+/*
+ * No container is left, but a thread may be on its way out of the module, from where it
+ * dropped the last one, or, in the core, between its look at which driver a container has
+ * and its call of that driver.  The first sleeps no more until it is out; nor does the
+ * second, nor who has yet to clear what the second looks at.  So one grace period of RCU
+ * tasks, which waits until each task has slept or was in user space, lets that be cleared,
+ * and another one gets rid of those who had looked before.  Only then may the core free
+ * what it knows of the driver.
+ */
 static void __exit type1_exit(void)
 {
+	synchronize_rcu_tasks();
+	synchronize_rcu_tasks();
 	vfio_unregister_iommu_driver(&type1_ops);
 	vfio_debugfs_exit();
 }

@@ -81,6 +81,7 @@
 #include <linux/percpu.h>
 #include <linux/ratelimit.h>
 #include <linux/rbtree.h>
+#include <linux/rcupdate.h>
 #include <linux/refcount.h>
 #include <linux/rwsem.h>
 #include <linux/sched.h>
@@ -803,7 +804,9 @@ static inline void vfio_spares_keep(struct vfio_spares *spares, void *spare)
 
 /**
  * struct vfio_type1_container - one open container that uses this backend
- * @users: the VFIO core, and each call that is under way
+ * @users: until it is released, and each call that is under way
+ * @published: in the set of containers by number, until it is released; RCU
+ * @rcu: frees it, when nobody looks at @users any more
  * @closed: destroyed, waiting for @users; @lock
  * @lock: see the top of this file
  * @domains: struct vfio_domain, the primary first; @lock
@@ -832,7 +835,8 @@ static inline void vfio_spares_keep(struct vfio_spares *spares, void *spare)
  * @v2: VFIO_TYPE1v2_IOMMU semantics, constant
  * @strict: only registered memory can be mapped, constant
  * @nesting: VFIO_TYPE1_NESTING_IOMMU, constant
- * @id: number, in the order in which containers were opened, constant
+ * @id: number, in the order in which containers were opened, constant; what the VFIO
+ *	core knows the container by
  * @opener_pid: thread group that opened the container, constant
  * @opener_comm: its name then, constant
  * @opened: vfio_clock() then, constant
@@ -843,6 +847,8 @@ static inline void vfio_spares_keep(struct vfio_spares *spares, void *spare)
  */
 struct vfio_type1_container {
 	struct kref users;
+	struct hlist_node published;
+	struct rcu_head rcu;
 	bool closed;
 	struct rw_semaphore lock;
 	struct list_head domains;
@@ -867,7 +873,7 @@ struct vfio_type1_container {
 	bool v2;
 	bool strict;
 	bool nesting;
-	unsigned int id;
+	u64 id;
 	pid_t opener_pid;
 	char opener_comm[TASK_COMM_LEN];
 	u64 opened;
@@ -893,6 +899,7 @@ static inline void vfio_count(struct vfio_type1_container *container, enum vfio_
 
 struct vfio_type1_container *vfio_container_create(bool v2, bool nesting, bool strict);
 void vfio_container_destroy(struct vfio_type1_container *container);
+struct vfio_type1_container *vfio_container_get(u64 id);
 void vfio_container_put(struct vfio_type1_container *container);
 u64 vfio_container_ns(const struct vfio_type1_container *container, u64 cycles);
 int vfio_container_attach(struct vfio_type1_container *container, struct iommu_group *group);

@@ -21,7 +21,7 @@ TRACE_EVENT(map_begin,
 		 int prot),
 	TP_ARGS(container, iova, vaddr, size, prot),
 	TP_STRUCT__entry(
-		__field(u32, container)
+		__field(u64, container)
 		__field(u64, iova)
 		__field(u64, vaddr)
 		__field(u64, size)
@@ -34,7 +34,7 @@ TRACE_EVENT(map_begin,
 		__entry->size = size;
 		__entry->prot = prot;
 	),
-	TP_printk("container=%u iova=0x%llx vaddr=0x%llx size=%llu prot=%s%s", __entry->container,
+	TP_printk("container=%llu iova=0x%llx vaddr=0x%llx size=%llu prot=%s%s", __entry->container,
 		  __entry->iova, __entry->vaddr, __entry->size,
 		  __entry->prot & IOMMU_READ ? "r" : "", __entry->prot & IOMMU_WRITE ? "w" : "")
 );
@@ -43,7 +43,7 @@ TRACE_EVENT(unmap_begin,
 	TP_PROTO(const struct vfio_type1_container *container, u64 iova, u64 size, bool all),
 	TP_ARGS(container, iova, size, all),
 	TP_STRUCT__entry(
-		__field(u32, container)
+		__field(u64, container)
 		__field(u64, iova)
 		__field(u64, size)
 		__field(bool, all)
@@ -54,7 +54,7 @@ TRACE_EVENT(unmap_begin,
 		__entry->size = size;
 		__entry->all = all;
 	),
-	TP_printk("container=%u iova=0x%llx size=%llu all=%d", __entry->container, __entry->iova,
+	TP_printk("container=%llu iova=0x%llx size=%llu all=%d", __entry->container, __entry->iova,
 		  __entry->size, __entry->all)
 );
 
@@ -63,7 +63,7 @@ DECLARE_EVENT_CLASS(request_end,
 		 u64 cycles),
 	TP_ARGS(container, iova, ret, pages, cycles),
 	TP_STRUCT__entry(
-		__field(u32, container)
+		__field(u64, container)
 		__field(u64, iova)
 		__field(int, ret)
 		__field(u64, pages)
@@ -76,7 +76,7 @@ DECLARE_EVENT_CLASS(request_end,
 		__entry->pages = pages;
 		__entry->ns = vfio_container_ns(container, cycles);
 	),
-	TP_printk("container=%u iova=0x%llx ret=%d pages=%llu ns=%llu", __entry->container,
+	TP_printk("container=%llu iova=0x%llx ret=%d pages=%llu ns=%llu", __entry->container,
 		  __entry->iova, __entry->ret, __entry->pages, __entry->ns)
 );
 
@@ -97,7 +97,7 @@ TRACE_EVENT(pin_batch,
 		 u64 cycles),
 	TP_ARGS(container, vaddr, wanted, got, cycles),
 	TP_STRUCT__entry(
-		__field(u32, container)
+		__field(u64, container)
 		__field(u64, vaddr)
 		__field(u64, wanted)
 		__field(int, got)
@@ -110,7 +110,7 @@ TRACE_EVENT(pin_batch,
 		__entry->got = got;
 		__entry->ns = vfio_container_ns(container, cycles);
 	),
-	TP_printk("container=%u vaddr=0x%llx wanted=%llu got=%d ns=%llu", __entry->container,
+	TP_printk("container=%llu vaddr=0x%llx wanted=%llu got=%d ns=%llu", __entry->container,
 		  __entry->vaddr, __entry->wanted, __entry->got, __entry->ns)
 );
 
@@ -118,7 +118,7 @@ TRACE_EVENT(run,
 	TP_PROTO(const struct vfio_type1_container *container, u64 iova, u64 pfn, u32 npages),
 	TP_ARGS(container, iova, pfn, npages),
 	TP_STRUCT__entry(
-		__field(u32, container)
+		__field(u64, container)
 		__field(u64, iova)
 		__field(u64, pfn)
 		__field(u32, npages)
@@ -129,7 +129,7 @@ TRACE_EVENT(run,
 		__entry->pfn = pfn;
 		__entry->npages = npages;
 	),
-	TP_printk("container=%u iova=0x%llx pfn=0x%llx npages=%u", __entry->container,
+	TP_printk("container=%llu iova=0x%llx pfn=0x%llx npages=%u", __entry->container,
 		  __entry->iova, __entry->pfn, __entry->npages)
 );
 
@@ -137,7 +137,7 @@ TRACE_EVENT(window,
 	TP_PROTO(const struct vfio_type1_container *container, u32 runs, u64 bytes, u32 spans),
 	TP_ARGS(container, runs, bytes, spans),
 	TP_STRUCT__entry(
-		__field(u32, container)
+		__field(u64, container)
 		__field(u32, runs)
 		__field(u64, bytes)
 		__field(u32, spans)
@@ -148,7 +148,7 @@ TRACE_EVENT(window,
 		__entry->bytes = bytes;
 		__entry->spans = spans;
 	),
-	TP_printk("container=%u runs=%u bytes=%llu spans=%u", __entry->container, __entry->runs,
+	TP_printk("container=%llu runs=%u bytes=%llu spans=%u", __entry->container, __entry->runs,
 		  __entry->bytes, __entry->spans)
 );
 
@@ -156,7 +156,7 @@ DECLARE_EVENT_CLASS(group_change,
 	TP_PROTO(const struct vfio_type1_container *container, int group, int ret, u64 cycles),
 	TP_ARGS(container, group, ret, cycles),
 	TP_STRUCT__entry(
-		__field(u32, container)
+		__field(u64, container)
 		__field(int, group)
 		__field(int, ret)
 		__field(u64, ns)
@@ -167,7 +167,7 @@ DECLARE_EVENT_CLASS(group_change,
 		__entry->ret = ret;
 		__entry->ns = vfio_container_ns(container, cycles);
 	),
-	TP_printk("container=%u group=%d ret=%d ns=%llu", __entry->container, __entry->group,
+	TP_printk("container=%llu group=%d ret=%d ns=%llu", __entry->container, __entry->group,
 		  __entry->ret, __entry->ns)
 );
 
@@ -185,7 +185,7 @@ TRACE_EVENT(fgsp,
 	TP_PROTO(const struct vfio_type1_container *container, int group, bool fgsp),
 	TP_ARGS(container, group, fgsp),
 	TP_STRUCT__entry(
-		__field(u32, container)
+		__field(u64, container)
 		__field(int, group)
 		__field(bool, fgsp)
 	),
@@ -194,7 +194,7 @@ TRACE_EVENT(fgsp,
 		__entry->group = group;
 		__entry->fgsp = fgsp;
 	),
-	TP_printk("container=%u group=%d fgsp=%d", __entry->container, __entry->group,
+	TP_printk("container=%llu group=%d fgsp=%d", __entry->container, __entry->group,
 		  __entry->fgsp)
 );
 
@@ -203,7 +203,7 @@ TRACE_EVENT(refusal,
 		 const struct va_format *text),
 	TP_ARGS(container, reason, text),
 	TP_STRUCT__entry(
-		__field(u32, container)
+		__field(u64, container)
 		__array(char, reason, 16)
 		__vstring(text, text->fmt, text->va)
 	),
@@ -212,7 +212,7 @@ TRACE_EVENT(refusal,
 		strscpy_pad(__entry->reason, reason, sizeof(__entry->reason));
 		__assign_vstr(text, text->fmt, text->va);
 	),
-	TP_printk("container=%u reason=%s text=\"%s\"", __entry->container, __entry->reason,
+	TP_printk("container=%llu reason=%s text=\"%s\"", __entry->container, __entry->reason,
 		  __get_str(text))
 );
 

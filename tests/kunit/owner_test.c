@@ -454,12 +454,86 @@ static void closed_container_takes_no_mapping(struct kunit *test)
 	vfio_external_register(fx->container, &fx->device);
 }
 
+/* A number finds its container, and no other one ever, until that was released. */
+static void number_is_of_one_container(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct vfio_type1_container *second = vfio_container_create(true, false, false), *found;
+	u64 id;
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR(second));
+	id = second->id;
+	KUNIT_EXPECT_NE(test, id, fx->container->id);
+	/* The VFIO core takes these for an error, or for no container. */
+	KUNIT_EXPECT_FALSE(test, IS_ERR_OR_NULL((void *)(unsigned long)id));
+
+	found = vfio_container_get(id);
+	KUNIT_EXPECT_PTR_EQ(test, found, second);
+	if (found)
+		vfio_container_put(found);
+	KUNIT_EXPECT_NULL(test, vfio_container_get(0));
+	KUNIT_EXPECT_NULL(test, vfio_container_get(id + 1));
+	KUNIT_EXPECT_NULL(test, vfio_container_get(U64_MAX));
+
+	vfio_container_destroy(second);
+	KUNIT_EXPECT_NULL(test, vfio_container_get(id));
+	second = vfio_container_create(true, false, false);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(second));
+	KUNIT_EXPECT_GT(test, second->id, id);
+	KUNIT_EXPECT_NULL(test, vfio_container_get(id));
+	vfio_container_destroy(second);
+}
+
+/* Who found a container in time keeps it, closed; who is late does not find it. */
+static void late_call_finds_no_container(struct kunit *test)
+{
+	struct vfio_type1_container *container = vfio_container_create(true, false, false);
+	struct vfio_type1_container *in_time;
+	u64 id;
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR(container));
+	id = container->id;
+	in_time = vfio_container_get(id);
+	KUNIT_ASSERT_PTR_EQ(test, in_time, container);
+	vfio_container_destroy(container);
+	KUNIT_EXPECT_TRUE(test, in_time->closed);
+	KUNIT_EXPECT_EQ(test, kref_read(&in_time->users), 1U);
+	KUNIT_EXPECT_NULL(test, vfio_container_get(id));
+	vfio_container_put(in_time);
+}
+
+/* The last reference may be gone before the number is: that is no container any more. */
+static void container_without_users_is_not_found(struct kunit *test)
+{
+	struct vfio_type1_container *container = vfio_container_create(true, false, false);
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR(container));
+	refcount_set(&container->users.refcount, 0);
+	KUNIT_EXPECT_NULL(test, vfio_container_get(container->id));
+	kref_init(&container->users);
+	vfio_container_destroy(container);
+}
+
 /* Nothing is there if memory is short, neither a container nor a group in it. */
 static void container_takes_memory(struct kunit *test)
 {
 	struct fixture *fx = test->priv;
 	struct vfio_type1_container *none;
+	unsigned int nth = 0;
 	int attached;
+	bool came;
+
+	/* One allocation after the other, until all that it takes are there. */
+	do {
+		fault_nth(++nth);
+		none = vfio_container_create(true, false, false);
+		came = fault_end();
+		if (IS_ERR(none))
+			KUNIT_EXPECT_EQ(test, PTR_ERR(none), -ENOMEM);
+		else
+			vfio_container_destroy(none);
+	} while (came);
+	KUNIT_EXPECT_GT(test, nth, 2U);
 
 	fault_all();
 	none = vfio_container_create(true, false, false);
@@ -503,6 +577,9 @@ static struct kunit_case owner_cases[] = {
 	KUNIT_CASE(killed_map_leaves_nothing),
 	KUNIT_CASE(killed_caller_does_not_wait_to_be_charged),
 	KUNIT_CASE(closed_container_takes_no_mapping),
+	KUNIT_CASE(number_is_of_one_container),
+	KUNIT_CASE(late_call_finds_no_container),
+	KUNIT_CASE(container_without_users_is_not_found),
 	KUNIT_CASE(container_takes_memory),
 	KUNIT_CASE(spares_are_kept_while_there_is_room),
 	{}

@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Ioctls that come late: on a container whose last group is leaving, or has left, or
+ * that is only being set up, by threads that do not wait for each other. They get what
+ * a container without a driver gives, or what a whole one does; and memory that was
+ * freed is not touched, which slub_debug tells. Also as the module goes.
+ *
+ * VM: --smp 2 --append slub_debug=FZPU
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+
+#include "testlib.h"
+
+#define BASE		(5 * GIB)
+#define NTHREADS	3
+#define NPAGES		4UL
+#define SIZE		(NPAGES * VU_PAGE)
+/* How long; the kernel command line, and so the environment, may say LATE_SECONDS=. */
+#define SECONDS		15
+#define UNLOADS		5
+
+/**
+ * struct caller - a thread that makes one call after the other
+ * @mem: memory of its own
+ * @iova: where it maps that
+ * @calls: how many were made
+ * @served: how many of them had a container behind them
+ * @odd: the first answer that nothing explains, and @odd_call which call gave it
+ */
+struct caller {
+	pthread_t thread;
+	int container;
+	char *mem;
+	__u64 iova;
+	unsigned long calls;
+	unsigned long served;
+	int odd;
+	const char *odd_call;
+};
+
+static bool stop;
+
+static bool stopped(void)
+{
+	return __atomic_load_n(&stop, __ATOMIC_RELAXED);
+}
+
+/*
+ * EINVAL is without a driver, ENODEV of a container that was closed after the call had
+ * found it, EEXIST and EBUSY if what the call before mapped or registered is still there.
+ */
+static void note(struct caller *c, const char *call, int ret, int busy)
+{
+	c->calls++;
+	c->served += !ret;
+	if (ret && ret != -EINVAL && ret != -ENODEV && ret != busy && !c->odd) {
+		c->odd = ret;
+		c->odd_call = call;
+	}
+}
+
+static int dirty_pages(int container, __u32 flags)
+{
+	struct vfio_iommu_type1_dirty_bitmap dirty = { .argsz = sizeof(dirty), .flags = flags };
+
+	return ioctl(container, VFIO_IOMMU_DIRTY_PAGES, &dirty) ? -errno : 0;
+}
+
+static int get_info(int container)
+{
+	struct vfio_iommu_type1_info info = { .argsz = sizeof(info) };
+
+	return ioctl(container, VFIO_IOMMU_GET_INFO, &info) ? -errno : 0;
+}
+
+static void *call_all(void *arg)
+{
+	struct caller *c = arg;
+	int i;
+
+	while (!stopped()) {
+		for (i = 0; i < 8; i++)
+			note(c, "GET_INFO", get_info(c->container), 0);
+		note(c, "MAP_DMA", vu_map_rw(c->container, c->mem, c->iova, SIZE), -EEXIST);
+		note(c, "UNMAP_DMA", vu_unmap(c->container, c->iova, SIZE, 0, NULL), 0);
+		note(c, "DIRTY_PAGES START", dirty_pages(c->container, 1), 0);
+		note(c, "REGISTER_MEMORY", vu_register(c->container, c->mem, SIZE, 0), 0);
+		note(c, "MAP_DMA of it", vu_map_rw(c->container, c->mem, c->iova, SIZE), -EEXIST);
+		note(c, "UNMAP_DMA of it", vu_unmap(c->container, c->iova, SIZE, 0, NULL), 0);
+		note(c, "UNREGISTER_MEMORY", vu_unregister(c->container, c->mem, SIZE), -ENOENT);
+		note(c, "DIRTY_PAGES STOP", dirty_pages(c->container, 2), 0);
+		if (ioctl(c->container, VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU) != 1)
+			note(c, "CHECK_EXTENSION", -EIO, 0);
+	}
+	return NULL;
+}
+
+/* Nothing but the shortest call, as often as it goes. */
+static void *call_get_info(void *arg)
+{
+	struct caller *c = arg;
+
+	while (!stopped())
+		note(c, "GET_INFO", get_info(c->container), 0);
+	return NULL;
+}
+
+static void callers_start(struct caller *callers, int container, void *(*first)(void *))
+{
+	unsigned int i;
+
+	__atomic_store_n(&stop, false, __ATOMIC_RELAXED);
+	for (i = 0; i < NTHREADS; i++) {
+		callers[i] = (struct caller) {
+			.container = container, .iova = BASE + i * GIB, .mem = mem_pages(NPAGES),
+		};
+		assert_int_equal(pthread_create(&callers[i].thread, NULL,
+						i ? call_get_info : first, &callers[i]), 0);
+	}
+}
+
+/* Return: calls that had a container behind them. */
+static unsigned long callers_stop(struct caller *callers)
+{
+	unsigned long served = 0, calls = 0;
+	unsigned int i;
+
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	for (i = 0; i < NTHREADS; i++) {
+		assert_int_equal(pthread_join(callers[i].thread, NULL), 0);
+		vu_free(callers[i].mem, SIZE);
+		served += callers[i].served;
+		calls += callers[i].calls;
+	}
+	for (i = 0; i < NTHREADS; i++)
+		if (callers[i].odd)
+			fail_msg("%s: error %d", callers[i].odd_call, -callers[i].odd);
+	printf("# %lu calls, %lu of them of a container\n", calls, served);
+	/* Some came in time, and some did not. */
+	assert_true(served > 0 && served < calls);
+	return served;
+}
+
+static void come_and_go(struct fixture *f)
+{
+	assert_ok(vu_group_attach(&f->pci[0], f->container));
+	assert_ok(vu_set_iommu(f->container, VFIO_TYPE1v2_IOMMU));
+	assert_ok(vu_group_detach(&f->pci[0]));
+}
+
+static void containers_come_and_go_amid_all_calls(void **state)
+{
+	const char *seconds = getenv("LATE_SECONDS");
+	const __u64 end = vu_now() + (seconds ? atoi(seconds) : SECONDS) * 1000000000ULL;
+	struct caller callers[NTHREADS];
+	struct fixture *f = *state;
+	unsigned int rounds = 0;
+
+	f->container = vu_container_open();
+	assert_true(f->container >= 0);
+	assert_ok(vu_group_open(&f->pci[0]));
+	callers_start(callers, f->container, call_all);
+	for (; vu_now() < end; rounds++)
+		come_and_go(f);
+	callers_stop(callers);
+	printf("# %u containers\n", rounds);
+	assert_true(rounds > 10);
+}
+
+static void load(void)
+{
+	struct utsname uts;
+	char path[256];
+
+	assert_int_equal(uname(&uts), 0);
+	snprintf(path, sizeof(path), "/lib/modules/%s/updates/vfio_iommu_type1.ko", uts.release);
+	module_load(path);
+}
+
+/* The module goes at once after the container, as the callers go on. */
+static void the_module_goes_amid_calls(void **state)
+{
+	struct caller callers[NTHREADS];
+	struct fixture *f = *state;
+	unsigned int i;
+
+	f->container = vu_container_open();
+	assert_true(f->container >= 0);
+	assert_ok(vu_group_open(&f->pci[0]));
+	callers_start(callers, f->container, call_get_info);
+	for (i = 0; i < UNLOADS; i++) {
+		come_and_go(f);
+		while (syscall(SYS_delete_module, "vfio_iommu_type1", O_NONBLOCK))
+			assert_int_equal(errno, EWOULDBLOCK);
+		load();
+	}
+	callers_stop(callers);
+}
+
+/* ---- Who pays for containers that cannot go ---- */
+
+#define CGROUPS		"/tmp/cgroup2"
+#define CGROUP		CGROUPS "/late"
+#define NSTOPPED	64
+/* Less than a container takes: 1.5 KiB, its counters on two CPUs, an entry for its group. */
+#define CONTAINER_BYTES	1536
+
+static void write_to(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	child_check(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	close(fd);
+}
+
+/* What the kernel has allocated for this process's cgroup, in bytes; its own, and per CPU. */
+static long cgroup_charge(void)
+{
+	/* Since 6.8 it is added up only if much has changed. */
+	void *mem = mmap(NULL, 16 * MIB, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	long bytes, sum = 0;
+	char line[128];
+	FILE *file;
+
+	child_check(mem != MAP_FAILED);
+	munmap(mem, 16 * MIB);
+	file = fopen(CGROUP "/memory.stat", "re");
+	child_check(file);
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "slab_unreclaimable %ld", &bytes) == 1 ||
+		    sscanf(line, "percpu %ld", &bytes) == 1)
+			sum += bytes;
+	fclose(file);
+	child_check(sum > 0);
+	return sum;
+}
+
+/* Each thread waits in its call for memory that does not come. */
+struct stopped {
+	pthread_t thread;
+	int fd;
+	void *page;
+};
+
+static void *stop_in_ioctl(void *arg)
+{
+	struct stopped *s = arg;
+
+	ioctl(s->fd, VFIO_IOMMU_GET_INFO, s->page);
+	return NULL;
+}
+
+static void *stop_in_write(void *arg)
+{
+	struct stopped *s = arg;
+
+	child_check(write(s->fd, s->page, 1) < 0);
+	return NULL;
+}
+
+static int watch_memory(void *mem, size_t size)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = {
+		.range = { .start = (unsigned long)mem, .len = size },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	int uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	child_check(uffd >= 0 && !ioctl(uffd, UFFDIO_API, &api));
+	child_check(!ioctl(uffd, UFFDIO_REGISTER, &reg));
+	return uffd;
+}
+
+static void wait_for_fault(int uffd)
+{
+	struct pollfd poll_fd = { .fd = uffd, .events = POLLIN };
+	struct uffd_msg msg;
+
+	child_check(poll(&poll_fd, 1, TEST_TIMEOUT * 1000) == 1);
+	child_check(read(uffd, &msg, sizeof(msg)) == sizeof(msg));
+}
+
+/* What it takes the cgroup to stop threads in a call, of containers that were released. */
+static long cost_of_stopped(struct fixture *f, char *mem, bool containers)
+{
+	int uffd = watch_memory(mem, NSTOPPED * VU_PAGE), ends[2];
+	static struct stopped threads[NSTOPPED];
+	long before = cgroup_charge();
+	unsigned int i;
+
+	child_check(!pipe(ends));
+	for (i = 0; i < NSTOPPED; i++) {
+		struct stopped *s = &threads[i];
+
+		*s = (struct stopped) {
+			.fd = containers ? f->container : ends[1], .page = mem + i * VU_PAGE,
+		};
+		if (containers) {
+			child_check(!vu_group_attach(&f->pci[0], f->container));
+			child_check(!vu_set_iommu(f->container, VFIO_TYPE1v2_IOMMU));
+		}
+		child_check(!pthread_create(&s->thread, NULL,
+					    containers ? stop_in_ioctl : stop_in_write, s));
+		if (containers || !i)
+			wait_for_fault(uffd);
+		if (containers)
+			child_check(!vu_group_detach(&f->pci[0]));
+	}
+	return cgroup_charge() - before;
+}
+
+static void stop_threads(void *arg)
+{
+	const size_t size = 2 * NSTOPPED * VU_PAGE;
+	struct fixture *f = arg;
+	long with, without;
+	char *mem = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	child_check(mem != MAP_FAILED);
+	write_to(CGROUP "/cgroup.procs", "0");
+	without = cost_of_stopped(f, mem, false);
+	with = cost_of_stopped(f, mem + size / 2, true);
+	fprintf(stderr, "# %d threads cost %ld bytes, with a container each %ld\n", NSTOPPED,
+		without, with);
+	child_check(with - without >= NSTOPPED * CONTAINER_BYTES);
+}
+
+/* A container lives as long as a call of it, and is its opener's to pay for. */
+static void containers_that_cannot_go_are_charged(void **state)
+{
+	struct fixture *f = *state;
+
+	f->container = vu_container_open();
+	assert_true(f->container >= 0);
+	assert_ok(vu_group_open(&f->pci[0]));
+	assert_int_equal(mkdir(CGROUPS, 0755), 0);
+	assert_int_equal(mount("cgroup2", CGROUPS, "cgroup2", 0, NULL), 0);
+	write_to(CGROUPS "/cgroup.subtree_control", "+memory");
+	assert_int_equal(mkdir(CGROUP, 0755), 0);
+	in_child(stop_threads, f);
+	assert_int_equal(rmdir(CGROUP), 0);
+	assert_int_equal(umount(CGROUPS), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST_CLOSED(containers_come_and_go_amid_all_calls),
+		TEST_CLOSED(containers_that_cannot_go_are_charged),
+		TEST_CLOSED(the_module_goes_amid_calls),
+	};
+
+	return cmocka_run_group_tests_name("late", tests, NULL, NULL);
+}
