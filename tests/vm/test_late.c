@@ -27,8 +27,6 @@
 #define NTHREADS	3
 #define NPAGES		4UL
 #define SIZE		(NPAGES * VU_PAGE)
-/* How long; the kernel command line, and so the environment, may say LATE_SECONDS=. */
-#define SECONDS		15
 #define UNLOADS		5
 
 /**
@@ -162,8 +160,8 @@ static void come_and_go(struct fixture *f)
 
 static void containers_come_and_go_amid_all_calls(void **state)
 {
-	const char *seconds = getenv("LATE_SECONDS");
-	const __u64 end = vu_now() + (seconds ? atoi(seconds) : SECONDS) * 1000000000ULL;
+	const char *seconds = getenv("LATE_SECONDS");	/* of tests/vm/check */
+	const __u64 end = vu_now() + (atoi(seconds ?: "") ?: 15) * 1000000000ULL;
 	struct caller callers[NTHREADS];
 	struct fixture *f = *state;
 	unsigned int rounds = 0;
