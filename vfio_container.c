@@ -82,6 +82,7 @@ struct vfio_type1_container *vfio_container_create(bool v2, bool nesting, bool s
 	container->pgsize_bitmap = PAGE_MASK;
 	container->table_last = TABLE_LAST_MIN;
 	container->entry_limit = READ_ONCE(vfio_type1_params.dma_entry_limit);
+	container->evict_waits = VFIO_EVICT_WAITS;
 	vfio_dma_tree_init(&container->tree, container->entry_limit);
 	vfio_refuse_init(container);
 	container->v2 = v2;

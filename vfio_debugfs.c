@@ -297,6 +297,20 @@ struct mappings_reader {
 	struct vfio_survey survey;
 };
 
+/* The first mapping from @iova on, whole, or what is KEPT of one. */
+static struct vfio_dma *mappings_first(struct vfio_dma_tree *tree, u64 iova)
+{
+	struct vfio_dma *dma = vfio_dma_tree_first(tree, iova, U64_MAX);
+	struct vfio_dma *kept = vfio_dma_tree_first_kept(tree, iova, U64_MAX);
+
+	/* One that came after a part of it was shown. */
+	if (dma && dma->iova < iova)
+		dma = vfio_dma_tree_next(dma);
+	if (kept && kept->iova < iova)
+		kept = vfio_dma_tree_next(kept);
+	return kept && (!dma || kept->iova < dma->iova) ? kept : dma;
+}
+
 /*
  * Take a look at the first mapping from @iova on.  Its pages and its run list are its
  * owner's, so they are read only if nobody owns it.
@@ -308,10 +322,7 @@ static bool mappings_look(struct mappings_reader *reader, u64 iova)
 	struct vfio_dma *dma;
 
 	spin_lock(&tree->lock);
-	dma = vfio_dma_tree_first(tree, iova, U64_MAX);
-	/* One that came after a part of it was shown. */
-	if (dma && dma->iova < iova)
-		dma = vfio_dma_tree_next(dma);
+	dma = mappings_first(tree, iova);
 	if (dma) {
 		reader->dma = *dma;
 		reader->dma.mapped = READ_ONCE(dma->mapped);
@@ -392,6 +403,7 @@ static int mappings_show(struct seq_file *m, void *v)
 		[VFIO_DMA_PENDING] = "pending",
 		[VFIO_DMA_LIVE] = "live",
 		[VFIO_DMA_DYING] = "dying",
+		[VFIO_DMA_KEPT] = "kept",
 	};
 	const struct mappings_reader *reader = v;
 	const struct vfio_survey *survey = &reader->survey;

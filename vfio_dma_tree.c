@@ -7,7 +7,11 @@
  * one is unpinned.  States:
  *
  *	(insert) --> PENDING --settle--> LIVE --claim--> DYING --remove--> gone
- *	                \______________________remove_________________/
+ *	                \______________________remove_________________/ \        \
+ *	                                                                keep--> KEPT
+ *
+ * What was unmapped while in-kernel users had pages of it pinned is KEPT until they
+ * unpin: in a tree of its own, since to all but a new mapping it is not there.
  *
  * While debugfs reads the run list of a LIVE mapping it is HELD, and then settled
  * again.
@@ -31,24 +35,16 @@ void vfio_dma_tree_init(struct vfio_dma_tree *tree, unsigned int avail)
 {
 	spin_lock_init(&tree->lock);
 	tree->root = RB_ROOT;
+	tree->kept = RB_ROOT;
 	tree->avail = avail;
 	tree->vaddr_invalid = 0;
 	tree->changes = 0;
 	init_waitqueue_head(&tree->wait);
 }
 
-/**
- * vfio_dma_tree_first() - the lowest mapping that touches a range
- * @tree: the set
- * @iova: first byte of the range
- * @last: last byte of the range
- *
- * Context: tree->lock held, or container->lock held for write.
- * Return: the mapping, or NULL.
- */
-struct vfio_dma *vfio_dma_tree_first(struct vfio_dma_tree *tree, u64 iova, u64 last)
+static struct vfio_dma *tree_first(struct rb_root *root, u64 iova, u64 last)
 {
-	struct rb_node *node = tree->root.rb_node;
+	struct rb_node *node = root->rb_node;
 	struct vfio_dma *first = NULL;
 
 	while (node) {
@@ -67,11 +63,39 @@ struct vfio_dma *vfio_dma_tree_first(struct vfio_dma_tree *tree, u64 iova, u64 l
 }
 
 /**
+ * vfio_dma_tree_first() - the lowest mapping that touches a range
+ * @tree: the set
+ * @iova: first byte of the range
+ * @last: last byte of the range
+ *
+ * Context: tree->lock held, or container->lock held for write.
+ * Return: the mapping, or NULL.
+ */
+struct vfio_dma *vfio_dma_tree_first(struct vfio_dma_tree *tree, u64 iova, u64 last)
+{
+	return tree_first(&tree->root, iova, last);
+}
+
+/**
+ * vfio_dma_tree_first_kept() - the lowest KEPT mapping that touches a range
+ * @tree: the set
+ * @iova: first byte of the range
+ * @last: last byte of the range
+ *
+ * Context: tree->lock held, or container->lock held for write.
+ * Return: the mapping, or NULL.
+ */
+struct vfio_dma *vfio_dma_tree_first_kept(struct vfio_dma_tree *tree, u64 iova, u64 last)
+{
+	return tree_first(&tree->kept, iova, last);
+}
+
+/**
  * vfio_dma_tree_next() - the mapping after another one
  * @dma: a mapping in the tree
  *
  * Context: tree->lock held, or container->lock held for write.
- * Return: the next mapping by IOVA, or NULL.
+ * Return: the next mapping by IOVA, or NULL; after a KEPT one, the next KEPT one.
  */
 struct vfio_dma *vfio_dma_tree_next(struct vfio_dma *dma)
 {
@@ -114,7 +138,8 @@ struct vfio_dma *vfio_dma_tree_range(struct vfio_dma_tree *tree, u64 iova, u64 l
  * @overlap: set to a mapping in the way, when there is one
  *
  * Context: tree->lock held.
- * Return: 0; -EEXIST if another mapping overlaps; -ENOSPC if the set is full.
+ * Return: 0; -EEXIST if another mapping overlaps; -EBUSY if none does but one that is
+ * KEPT; -ENOSPC if the set is full.
  */
 int vfio_dma_tree_insert(struct vfio_dma_tree *tree, struct vfio_dma *dma,
 			 struct vfio_dma **overlap)
@@ -133,6 +158,14 @@ int vfio_dma_tree_insert(struct vfio_dma_tree *tree, struct vfio_dma *dma,
 		} else {
 			*overlap = other;
 			return -EEXIST;
+		}
+	}
+	if (!RB_EMPTY_ROOT(&tree->kept)) {
+		struct vfio_dma *kept = vfio_dma_tree_first_kept(tree, dma->iova, dma->last);
+
+		if (kept) {
+			*overlap = kept;
+			return -EBUSY;
 		}
 	}
 	if (!tree->avail)
@@ -161,6 +194,36 @@ void vfio_dma_tree_settle(struct vfio_dma_tree *tree, struct vfio_dma *dma)
 }
 
 /**
+ * vfio_dma_tree_keep() - let a mapping be gone, but for its IOVA and its entry
+ * @tree: the set
+ * @dma: DYING mapping owned by the caller, in no domain; becomes KEPT
+ *
+ * Call vfio_dma_tree_wake() once tree->lock is dropped.
+ *
+ * Context: tree->lock held.
+ */
+void vfio_dma_tree_keep(struct vfio_dma_tree *tree, struct vfio_dma *dma)
+{
+	struct rb_node **link = &tree->kept.rb_node, *parent = NULL;
+
+	lockdep_assert_held(&tree->lock);
+	rb_erase(&dma->node, &tree->root);
+	tree->vaddr_invalid -= dma->vaddr_invalid;
+	dma->vaddr_invalid = false;
+	while (*link) {
+		parent = *link;
+		if (dma->iova < rb_entry(parent, struct vfio_dma, node)->iova)
+			link = &parent->rb_left;
+		else
+			link = &parent->rb_right;
+	}
+	dma->state = VFIO_DMA_KEPT;
+	rb_link_node(&dma->node, parent, link);
+	rb_insert_color(&dma->node, &tree->kept);
+	tree->changes++;
+}
+
+/**
  * vfio_dma_tree_remove() - give the IOVA of a mapping back
  * @tree: the set
  * @dma: mapping owned by the caller, without pages
@@ -173,7 +236,7 @@ void vfio_dma_tree_settle(struct vfio_dma_tree *tree, struct vfio_dma *dma)
 void vfio_dma_tree_remove(struct vfio_dma_tree *tree, struct vfio_dma *dma)
 {
 	lockdep_assert_held(&tree->lock);
-	rb_erase(&dma->node, &tree->root);
+	rb_erase(&dma->node, dma->state == VFIO_DMA_KEPT ? &tree->kept : &tree->root);
 	tree->vaddr_invalid -= dma->vaddr_invalid;
 	tree->avail++;
 	tree->changes++;

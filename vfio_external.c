@@ -9,7 +9,11 @@
  * anyway, and the external pin is not charged again; if not, it is.  Pages of
  * registered memory are pinned and charged by their region.
  *
- * Before a mapping goes away, the devices are told, and have to unpin.
+ * Before a mapping goes away, the devices are told, and have to unpin.  A driver may
+ * be late: it has pinned a page, and not noted it yet.  So it is told again and again,
+ * for seconds.  Then the mapping goes, and what is pinned of it stays pinned; until
+ * it is unpinned, or nobody is left who could, the mapping is KEPT: were other memory
+ * mapped and pinned there, a late unpin would take a pin of that.
  *
  * Who holds external_lock and finds a LIVE mapping may use it until the lock is
  * dropped: UNMAP passes through the lock before it empties a mapping.  Who finds
@@ -26,8 +30,8 @@
 
 #include "vfio_type1.h"
 
-/* How often the devices are asked to unpin before they are called broken. */
-#define EVICT_ROUNDS	10
+/* Room for names of devices, in a message. */
+#define NAMES_MAX	128
 
 static struct vfio_external_pin *external_find(const struct vfio_dma *dma, u64 iova)
 {
@@ -100,6 +104,7 @@ static struct page *external_add(struct vfio_type1_container *container, struct 
 	pin->iova = iova;
 	pin->pfn = pfn;
 	pin->refs = 1;
+	pin->own = false;
 	external_insert(dma, pin);
 	vfio_dirty_mark(container, dma, iova, PAGE_SIZE);
 	return pfn_to_page(pfn);
@@ -189,41 +194,76 @@ put:
 	return ret;
 }
 
-/* Undo one external_pin_page(). */
-static void external_unpin_page(struct vfio_type1_container *container, struct vfio_dma *dma,
-				u64 iova)
+/* Drop the reference to a page that was registered. */
+static void external_put_own(const struct vfio_dma *dma, unsigned long pfn)
 {
-	struct vfio_external_pin *pin = external_find(dma, iova);
-	struct vfio_run run;
+	struct page *page = pfn_to_page(pfn);
 
-	if (!pin || --pin->refs)
-		return;
-	run = vfio_run_make(pin->pfn, 1, vfio_run_flags(dma->prot) |
-			    (vfio_pfn_is_reserved(pin->pfn) ? VFIO_RUN_RESERVED : 0));
-	rb_erase(&pin->node, &dma->external);
-	kfree(pin);
-	if (dma->region)
-		return;
-	if (!vfio_container_has_iommu(container) && !vfio_run_reserved(run) && dma->locked_vm) {
+	if (dma->prot & IOMMU_WRITE)
+		set_page_dirty_lock(page);
+	put_page(page);
+}
+
+/* Unpin a page, and give back what was charged for it by itself. */
+static void external_put_page(struct vfio_dma *dma, unsigned long pfn)
+{
+	struct vfio_run run = vfio_run_make(pfn, 1, vfio_run_flags(dma->prot) |
+					    (vfio_pfn_is_reserved(pfn) ? VFIO_RUN_RESERVED : 0));
+
+	/* If it is in a domain, its charge is the mapping's. */
+	if (!dma->mapped && !vfio_run_reserved(run) && dma->locked_vm) {
 		dma->locked_vm--;
 		vfio_account_refund(&dma->owner, 1);
 	}
 	vfio_unpin_runs(&run, 1);
 }
 
+/* Undo one external_pin_page(). */
+static void external_unpin_page(struct vfio_type1_container *container, struct vfio_dma *dma,
+				u64 iova)
+{
+	struct vfio_external_pin *pin = external_find(dma, iova);
+
+	if (!pin || --pin->refs)
+		return;
+	rb_erase(&pin->node, &dma->external);
+	if (pin->own)
+		external_put_own(dma, pin->pfn);
+	else if (!dma->region)
+		external_put_page(dma, pin->pfn);
+	kfree(pin);
+	/* An UNMAP may be waiting for this. */
+	if (RB_EMPTY_ROOT(&dma->external))
+		vfio_dma_tree_wake(&container->tree);
+}
+
+/* The last page of a KEPT mapping was unpinned. */
+static void external_free_kept(struct vfio_dma_tree *tree, struct vfio_dma *dma)
+{
+	spin_lock(&tree->lock);
+	vfio_dma_tree_remove(tree, dma);
+	spin_unlock(&tree->lock);
+	vfio_owner_put(&dma->owner);
+	kfree(dma);
+}
+
 /* Undo the pinning of pages, of which some may not be pinned. */
 static void external_unpin_pages(struct vfio_type1_container *container, u64 iova, int npages)
 {
-	struct vfio_dma *dma;
+	struct vfio_dma_tree *tree = &container->tree;
+	struct vfio_dma *dma, *kept;
 
 	lockdep_assert_held(&container->external_lock);
 	for (; npages > 0; npages--, iova += PAGE_SIZE) {
-		spin_lock(&container->tree.lock);
-		dma = vfio_dma_tree_first(&container->tree, iova, iova);
-		spin_unlock(&container->tree.lock);
-		if (WARN_ON_ONCE(!dma))
+		spin_lock(&tree->lock);
+		dma = vfio_dma_tree_first(tree, iova, iova);
+		kept = dma ? NULL : vfio_dma_tree_first_kept(tree, iova, iova);
+		spin_unlock(&tree->lock);
+		if (WARN_ON_ONCE(!dma && !kept))
 			return;
-		external_unpin_page(container, dma, iova);
+		external_unpin_page(container, dma ?: kept, iova);
+		if (kept && RB_EMPTY_ROOT(&kept->external))
+			external_free_kept(tree, kept);
 	}
 }
 
@@ -365,7 +405,7 @@ int vfio_external_pin(struct vfio_type1_container *container, struct iommu_group
  * @npages: pages to unpin, each pinned by vfio_external_pin()
  *
  * Also works while the mapping is being unmapped: that is when devices are told
- * to unpin.
+ * to unpin; and afterwards, if it is KEPT.
  *
  * Context: may sleep; takes container->lock and container->external_lock.
  */
@@ -512,59 +552,195 @@ void vfio_external_unregister(struct vfio_type1_container *container,
 	mutex_unlock(&container->device_lock);
 }
 
-/* Forget pins that nobody gave back.  Their pages stay pinned for ever. */
-static void external_leak(struct vfio_dma *dma)
-{
-	struct vfio_external_pin *pin, *next;
+/* ---- eviction ---- */
 
-	rbtree_postorder_for_each_entry_safe(pin, next, &dma->external, node)
-		kfree(pin);
-	dma->external = RB_ROOT;
-	vfio_dma_keep(dma);
+/*
+ * Look which claimed mappings in-kernel users have pages of: they are late.  Return:
+ * whether there are any.
+ */
+static bool evict_look(struct vfio_type1_container *container, struct list_head *claimed)
+{
+	bool late, any = false;
+	struct vfio_dma *dma;
+
+	mutex_lock(&container->external_lock);
+	list_for_each_entry(dma, claimed, claim) {
+		late = !RB_EMPTY_ROOT(&dma->external);
+		/* Who closes the container may look at it meanwhile. */
+		WRITE_ONCE(dma->late, late);
+		any |= late;
+	}
+	mutex_unlock(&container->external_lock);
+	return any;
 }
 
-/* Tell the devices of an unmap, with no lock that they may need. */
-static void external_tell(struct vfio_type1_container *container, const struct vfio_dma *dma)
+/* Tell the devices what is being unmapped, with no lock that they may need. */
+static void evict_tell(struct vfio_type1_container *container, const struct list_head *claimed)
 {
 	struct vfio_device *device;
+	const struct vfio_dma *dma;
 
-	up_read(&container->lock);
+	mutex_lock(&container->device_lock);
+	list_for_each_entry(dma, claimed, claim) {
+		/* Told of another mapping they may have let go of this one, too. */
+		if (RB_EMPTY_ROOT(&dma->external))
+			continue;
+		list_for_each_entry(device, &container->devices, iommu_entry)
+			device->ops->dma_unmap(device, dma->iova, dma->last - dma->iova + 1);
+	}
+	mutex_unlock(&container->device_lock);
+}
+
+/* Nobody pins more: what was seen empty, without a lock, stays so. */
+static bool evict_done(const struct list_head *claimed)
+{
+	const struct vfio_dma *dma;
+
+	list_for_each_entry(dma, claimed, claim) {
+		if (!RB_EMPTY_ROOT(&dma->external))
+			return false;
+	}
+	return true;
+}
+
+/* Say what stays pinned, and whose it may be. */
+static __cold
+void evict_complain(struct vfio_type1_container *container, const struct list_head *claimed)
+{
+	struct vfio_device *device;
+	const struct vfio_dma *dma;
+	char names[NAMES_MAX] = "";
+	size_t len = 0;
+
 	mutex_lock(&container->device_lock);
 	list_for_each_entry(device, &container->devices, iommu_entry)
-		device->ops->dma_unmap(device, dma->iova, dma->last - dma->iova + 1);
+		len += scnprintf(names + len, sizeof(names) - len, "%s%s", len ? ", " : "",
+				 dev_name(device->dev));
 	mutex_unlock(&container->device_lock);
-	down_read(&container->lock);
+
+	list_for_each_entry(dma, claimed, claim) {
+		if (dma->late)
+			pr_err_ratelimited("IOVA 0x%llx-0x%llx: a driver (%s) was told of UNMAP_DMA, and has not unpinned all of it; nothing can be mapped or pinned there until it does\n",
+					   (u64)dma->iova, (u64)dma->last,
+					   len ? names : "its device is closed");
+	}
 }
 
 /**
  * vfio_external_evict() - have in-kernel users unpin mappings
  * @container: the container
  * @claimed: list of mappings by vfio_dma.claim that the caller is unmapping
+ * @waits: how often the caller's request has waited already; counted on
  *
- * A device that does not unpin keeps its pages; it is a bug in its driver.
+ * Tells the devices, and again after waits that grow, until all is unpinned, or the
+ * request has waited for as long as container->evict_waits says.  Mappings of which
+ * something is still pinned then are vfio_dma.late: the driver has a bug, or is very
+ * slow, and they are for vfio_external_keep().
+ *
+ * No signal shortens this, not even a fatal one: a range that is kept can be seen by
+ * other processes that have the container, and should not depend on who is killed when.
+ * It takes a few seconds at most, and only once in a request.
  *
  * Context: may sleep; container->lock held for reading.  Drops and takes it if
  * something is pinned, so what it protects may be different afterwards.
  */
-void vfio_external_evict(struct vfio_type1_container *container, struct list_head *claimed)
+void vfio_external_evict(struct vfio_type1_container *container, struct list_head *claimed,
+			 unsigned int *waits)
 {
-	struct vfio_dma *dma;
-	int round;
+	unsigned long patience;
+	bool late;
 
 	/* From here on nobody pins more, or writes, in the claimed mappings. */
-	mutex_lock(&container->external_lock);
-	list_for_each_entry(dma, claimed, claim) {
-		for (round = 0; !RB_EMPTY_ROOT(&dma->external); round++) {
-			if (WARN_ONCE(round == EVICT_ROUNDS,
-				      "a device does not unpin IOVA 0x%llx when told to\n",
-				      (u64)dma->iova)) {
-				external_leak(dma);
-				break;
-			}
-			mutex_unlock(&container->external_lock);
-			external_tell(container, dma);
-			mutex_lock(&container->external_lock);
-		}
+	if (!evict_look(container, claimed))
+		return;
+	up_read(&container->lock);
+	evict_tell(container, claimed);
+	while ((late = evict_look(container, claimed)) && *waits < container->evict_waits) {
+		patience = msecs_to_jiffies(1U << (*waits)++);
+		wait_event_timeout(container->tree.wait, evict_done(claimed), patience);
+		evict_tell(container, claimed);
 	}
-	mutex_unlock(&container->external_lock);
+	if (late)
+		evict_complain(container, claimed);
+	down_read(&container->lock);
+}
+
+/* Take references to what is pinned of registered memory, which may be unpinned itself. */
+static void external_get_own(struct vfio_dma *dma)
+{
+	struct vfio_external_pin *pin;
+	struct rb_node *node;
+
+	for (node = rb_first(&dma->external); node; node = rb_next(node)) {
+		pin = rb_entry(node, struct vfio_external_pin, node);
+		pin->own = !vfio_pfn_is_reserved(pin->pfn);
+		if (pin->own)
+			get_page(pfn_to_page(pin->pfn));
+		cond_resched();
+	}
+}
+
+/**
+ * vfio_external_keep() - leave a mapping to those who have not unpinned it
+ * @container: the container
+ * @dma: DYING mapping owned by the caller, which was emptied; belongs to
+ *	container->external_lock afterwards, if it is kept
+ *
+ * It is charged for what is pinned; registered memory, which its region is charged for,
+ * goes on uncharged.
+ *
+ * Context: may sleep; container->lock held for reading, and container->external_lock.
+ * Return: true if the mapping is KEPT; false if all of it was unpinned.
+ */
+bool vfio_external_keep(struct vfio_type1_container *container, struct vfio_dma *dma)
+{
+	struct vfio_dma_tree *tree = &container->tree;
+	struct vfio_region *region = dma->region;
+
+	lockdep_assert_held(&container->external_lock);
+	if (RB_EMPTY_ROOT(&dma->external))
+		return false;
+	kvfree(dma->dirty);
+	dma->dirty = NULL;
+	if (region) {
+		external_get_own(dma);
+		vfio_account_refund(&dma->owner, dma->locked_vm);
+		dma->locked_vm = 0;
+		WRITE_ONCE(dma->region, NULL);
+		vfio_region_put(region);
+	}
+	spin_lock(&tree->lock);
+	vfio_dma_tree_keep(tree, dma);
+	spin_unlock(&tree->lock);
+	return true;
+}
+
+/**
+ * vfio_external_abandon() - forget what in-kernel users did not unpin
+ * @dma: a mapping that was emptied, owned by the caller, or KEPT
+ *
+ * For when nobody is left who could unpin.  The pages stay pinned for ever, and are no
+ * longer charged.
+ *
+ * Context: may sleep; container->lock held for writing, or container->external_lock.
+ */
+void vfio_external_abandon(struct vfio_dma *dma)
+{
+	struct vfio_external_pin *pin, *next;
+	unsigned long npages = 0;
+
+	if (RB_EMPTY_ROOT(&dma->external))
+		return;
+	if (dma->region)
+		external_get_own(dma);
+	rbtree_postorder_for_each_entry_safe(pin, next, &dma->external, node) {
+		kfree(pin);
+		npages++;
+		cond_resched();
+	}
+	dma->external = RB_ROOT;
+	vfio_account_refund(&dma->owner, dma->locked_vm);
+	dma->locked_vm = 0;
+	pr_err_ratelimited("IOVA 0x%llx-0x%llx: %lu pages were pinned by drivers, and not unpinned before their devices were gone; they stay pinned\n",
+			   (u64)dma->iova, (u64)dma->last, npages);
 }

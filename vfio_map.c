@@ -520,6 +520,11 @@ void map_refuse_insert(struct vfio_type1_container *container, const struct vfio
 			    "MAP_DMA iova 0x%llx size 0x%llx: overlaps the mapping 0x%llx-0x%llx, which %s",
 			    iova, size, overlap->range.first, overlap->range.last, overlap->kind);
 		break;
+	case -EBUSY:
+		vfio_refuse(container, VFIO_REFUSE_OVERLAP,
+			    "MAP_DMA iova 0x%llx size 0x%llx: 0x%llx-0x%llx was unmapped, but a device's driver has not unpinned all of it yet",
+			    iova, size, overlap->range.first, overlap->range.last);
+		break;
 	case -ENOSPC:
 		vfio_refuse(container, VFIO_REFUSE_ENTRIES,
 			    "MAP_DMA iova 0x%llx size 0x%llx: no mappings left: dma_entry_limit was %u when the container was opened; raise the module parameter, and open it again",
@@ -552,9 +557,9 @@ static int map_reserve(struct vfio_type1_container *container, struct vfio_dma *
 
 	spin_lock(&tree->lock);
 	ret = vfio_dma_tree_insert(tree, dma, &overlap);
-	if (ret == -EEXIST) {
+	if (ret == -EEXIST || ret == -EBUSY) {
 		*changes = tree->changes;
-		if (overlap->state != VFIO_DMA_LIVE)
+		if (ret == -EEXIST && overlap->state != VFIO_DMA_LIVE)
 			ret = 1;
 		in_the_way.range = (struct vfio_iova_span) { overlap->iova, overlap->last };
 		in_the_way.kind = map_overlap_kind(overlap, dma);
@@ -625,6 +630,7 @@ static struct vfio_dma *map_create(u64 iova, u64 vaddr, u64 size, int prot)
 	dma->locked_vm = 0;
 	vfio_runs_init(&dma->runs);
 	dma->vaddr_invalid = false;
+	dma->late = false;
 	dma->region = NULL;
 	dma->external = RB_ROOT;
 	dma->dirty = NULL;
@@ -645,7 +651,8 @@ static struct vfio_dma *map_create(u64 iova, u64 vaddr, u64 size, int prot)
  * Context: process context; takes container->lock.
  * Return: 0; -EINVAL if a value is unaligned or @size zero, @prot does not go with
  * @set_vaddr, or the IOVA is not valid; -EOVERFLOW if a range wraps around; -EEXIST if a mapping
- * overlaps; -ENOSPC if there are too many mappings; -ENODEV for a kernel thread;
+ * overlaps; -EBUSY if what was mapped there has been unmapped, but not unpinned by an
+ * in-kernel user; -ENOSPC if there are too many mappings; -ENODEV for a kernel thread;
  * -EINTR on a fatal signal; else as vfio_map_fill().  On failure nothing has
  * changed.
  */

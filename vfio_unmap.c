@@ -333,12 +333,36 @@ static void window_begin(struct vfio_type1_container *container, struct vfio_win
 	iommu_iotlb_gather_init(&w->gather);
 }
 
+/*
+ * A mapping is in no domain any more.  Return: pages that it is no longer charged for,
+ * which are all but those that in-kernel users have pinned.
+ */
+static unsigned long window_uncharge(struct vfio_type1_container *container,
+				     struct vfio_dma *dma)
+{
+	unsigned long external, refund = 0;
+	bool late = READ_ONCE(dma->late);
+
+	/* They may unpin right now, and look whose charge is whose. */
+	if (late)
+		mutex_lock(&container->external_lock);
+	dma->mapped = 0;
+	/* Registered memory is charged for as long as it holds the region. */
+	if (!dma->region) {
+		external = vfio_external_count(dma, dma->iova, vfio_dma_npages(dma));
+		external = min(external, dma->locked_vm);
+		refund = dma->locked_vm - external;
+		dma->locked_vm = external;
+	}
+	if (late)
+		mutex_unlock(&container->external_lock);
+	return refund;
+}
+
 /* Empty one mapping; it is done when the window was settled. */
 static void window_empty(struct vfio_type1_container *container, struct vfio_window *w,
 			 struct vfio_dma *dma)
 {
-	unsigned long external;
-
 	/* Neighbours mostly have one owner. */
 	if (w->owner && w->owner->mm != dma->owner.mm)
 		window_settle(w);
@@ -351,15 +375,8 @@ static void window_empty(struct vfio_type1_container *container, struct vfio_win
 		unmap_blind(container, w->domain, dma);
 		vfio_dma_keep(dma);
 	}
-	dma->mapped = 0;
 	vfio_runs_free(&dma->runs);
-	/* Charged for as long as it holds the region. */
-	if (dma->region)
-		return;
-	external = vfio_external_count(dma, dma->iova, vfio_dma_npages(dma));
-	external = min(external, dma->locked_vm);
-	w->refund += dma->locked_vm - external;
-	dma->locked_vm = external;
+	w->refund += window_uncharge(container, dma);
 }
 
 /* May a mapping have more runs than fit on the stack? */
@@ -426,15 +443,12 @@ void vfio_unmap_empty_all(struct vfio_type1_container *container)
 
 /**
  * vfio_dma_free() - free a mapping that is in no tree and was emptied
- * @dma: the mapping
+ * @dma: the mapping, of which in-kernel users have nothing pinned
  *
  * Context: may sleep: registered memory may go with its last mapping.
  */
 void vfio_dma_free(struct vfio_dma *dma)
 {
-	/* Their devices were closed, or told to unpin. */
-	if (WARN_ON_ONCE(!RB_EMPTY_ROOT(&dma->external)))
-		vfio_dma_keep(dma);
 	kvfree(dma->dirty);
 	if (dma->region) {
 		vfio_account_refund(&dma->owner, dma->locked_vm);
@@ -444,13 +458,35 @@ void vfio_dma_free(struct vfio_dma *dma)
 	kfree(dma);
 }
 
+/*
+ * Take those mappings out of the list that in-kernel users have still pages of.  Return:
+ * bytes of them.
+ */
+static u64 unmap_keep_late(struct vfio_type1_container *container, struct list_head *claimed)
+{
+	struct vfio_dma *dma, *next;
+	u64 kept = 0;
+
+	list_for_each_entry_safe(dma, next, claimed, claim) {
+		if (!dma->late)
+			continue;
+		if (container->closed) {
+			vfio_external_abandon(dma);
+		} else if (vfio_external_keep(container, dma)) {
+			kept += dma->last - dma->iova + 1;
+			list_del(&dma->claim);
+		}
+	}
+	return kept;
+}
+
 /* Empty claimed mappings, let go of their IOVA, free them.  Return: bytes. */
 static u64 unmap_claimed(struct vfio_type1_container *container, struct list_head *claimed)
 {
 	struct vfio_dma_tree *tree = &container->tree;
 	struct vfio_dma *dma, *next;
 	struct vfio_window w __uninitialized;
-	u64 unmapped = 0;
+	u64 unmapped;
 
 	dma = list_first_entry(claimed, struct vfio_dma, claim);
 	window_begin(container, &w, !list_is_singular(claimed) || unmap_takes_many(dma));
@@ -462,6 +498,7 @@ static u64 unmap_claimed(struct vfio_type1_container *container, struct list_hea
 
 	/* Who looks for a mapping in order to unpin from it holds this lock. */
 	mutex_lock(&container->external_lock);
+	unmapped = unmap_keep_late(container, claimed);
 	spin_lock(&tree->lock);
 	list_for_each_entry(dma, claimed, claim)
 		vfio_dma_tree_remove(tree, dma);
@@ -487,6 +524,7 @@ static u64 unmap_claimed(struct vfio_type1_container *container, struct list_hea
  * @begun: some were taken
  * @dirty: where to report dirty pages, or NULL
  * @changes: tree->changes when an unsettled mapping was met
+ * @waits: how often in-kernel users were waited for
  * @claimed: mappings owned by this UNMAP
  */
 struct vfio_unmap {
@@ -497,6 +535,7 @@ struct vfio_unmap {
 	bool begun;
 	const struct vfio_dirty_request *dirty;
 	unsigned long changes;
+	unsigned int waits;
 	struct list_head claimed;
 };
 
@@ -612,7 +651,7 @@ static int unmap_prepare(struct vfio_type1_container *container, struct vfio_unm
 	struct vfio_dma *dma, *next;
 	int ret = 0;
 
-	vfio_external_evict(container, &u->claimed);
+	vfio_external_evict(container, &u->claimed, &u->waits);
 	if (!u->dirty)
 		return 0;
 
@@ -737,12 +776,23 @@ int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, b
 	return ret;
 }
 
+/* Remove a mapping that was emptied, whoever has pages of it pinned. */
+static void unmap_forget(struct vfio_dma_tree *tree, struct vfio_dma *dma)
+{
+	vfio_external_abandon(dma);
+	spin_lock(&tree->lock);
+	vfio_dma_tree_remove(tree, dma);
+	spin_unlock(&tree->lock);
+	vfio_dma_free(dma);
+	cond_resched();
+}
+
 /**
  * vfio_unmap_all() - remove every mapping
  * @container: the container
  *
  * A mapping that an UNMAP is evicting in-kernel users from is emptied, but left
- * to it.
+ * to it.  Nobody is left who could unpin what in-kernel users have pinned.
  *
  * Context: may sleep; container->lock held for write.
  */
@@ -754,12 +804,9 @@ void vfio_unmap_all(struct vfio_type1_container *container)
 	vfio_unmap_empty_all(container);
 	for (dma = vfio_dma_tree_first(tree, 0, U64_MAX); dma; dma = next) {
 		next = vfio_dma_tree_next(dma);
-		if (dma->state != VFIO_DMA_LIVE)
-			continue;
-		spin_lock(&tree->lock);
-		vfio_dma_tree_remove(tree, dma);
-		spin_unlock(&tree->lock);
-		vfio_dma_free(dma);
-		cond_resched();
+		if (dma->state == VFIO_DMA_LIVE)
+			unmap_forget(tree, dma);
 	}
+	while ((dma = vfio_dma_tree_first_kept(tree, 0, U64_MAX)))
+		unmap_forget(tree, dma);
 }

@@ -20,15 +20,17 @@
  *	write: the list of domains and their groups, the valid IOVA ranges,
  *	pgsize_bitmap.  read: everything that maps, unmaps or looks.  Its writer
  *	owns the inside of every mapping, whatever the mapping's state.
- *  mapping state (PENDING, LIVE, HELD, DYING)
+ *  mapping state (PENDING, LIVE, HELD, DYING, KEPT)
  *	whoever moved a mapping to PENDING or DYING owns its inside: pages,
  *	run list, IOPTEs, charge.  Whoever moved it to HELD may read it, and
  *	keeps container->lock until it is LIVE again.  Nobody waits for a state with
- *	container->lock held: the owner may need that lock to get on.
+ *	container->lock held: the owner may need that lock to get on.  A KEPT one is
+ *	external_lock's.
  *  container->external_lock (mutex)
  *	what in-kernel users have pinned, and the dirty bits they set.  UNMAP
  *	passes through it between claiming a mapping and emptying it, so that a
- *	mapping that was LIVE under it stays until it is dropped.
+ *	mapping that was LIVE under it stays until it is dropped.  Also, while in-kernel
+ *	users are late (vfio_dma.late), a mapping's charge.
  *  registry->mutex
  *	which regions a registry has.  Never held across a look at user memory, which
  *	may wait for as long as the process likes.
@@ -64,6 +66,7 @@
  *    are leaked, never unpinned.
  *  - The pages of a region are unpinned once, after the last mapping of them is
  *	in no domain.
+ *  - IOVA that an in-kernel user has pinned is no other memory's before it unpins.
  *  - A failed MAP leaves nothing behind.  UNMAP, detach and release never fail
  *    and never allocate what they cannot do without.
  */
@@ -292,6 +295,7 @@ enum vfio_dma_state {
 	VFIO_DMA_LIVE,		/* nobody's: may be claimed */
 	VFIO_DMA_HELD,		/* LIVE, and its run list is being read (debugfs) */
 	VFIO_DMA_DYING,		/* UNMAP is emptying it */
+	VFIO_DMA_KEPT,		/* unmapped, but in-kernel users have not unpinned all */
 };
 
 /**
@@ -320,7 +324,7 @@ struct vfio_owner {
  * @vaddr: first byte, constant
  * @npages: pages, constant
  * @read_only: devices may only read it, constant
- * @kept: an IOMMU or an in-kernel user did not let go of a page: all stay pinned
+ * @kept: an IOMMU did not let go of a page: all stay pinned
  * @registered: how often it was registered; registry->mutex
  * @comparing: calls that want to register it again, and look whether the process still
  *	has this memory; registry->mutex
@@ -369,6 +373,7 @@ struct vfio_region {
  * @owner: whose memory this is; the owner, or container->lock for write
  * @vaddr_invalid: user space took @vaddr back (VFIO_DMA_UNMAP_FLAG_VADDR);
  *	container->lock for write
+ * @late: in-kernel users have been told of an UNMAP, and did not unpin all; the owner
  * @region: registered memory that the pages belong to, which has them pinned and
  *	charged; a reference is held; or NULL.  Set by the owner, before the first page.
  *	Then @runs is empty, and @locked_vm zero, unless another process than the
@@ -395,6 +400,7 @@ struct vfio_dma {
 	struct vfio_runs runs;
 	struct vfio_owner owner;
 	bool vaddr_invalid;
+	bool late;
 	struct vfio_region *region;
 	unsigned long region_page;
 	struct rb_root external;
@@ -413,7 +419,7 @@ static inline unsigned long vfio_dma_npages(const struct vfio_dma *dma)
 }
 
 /**
- * vfio_dma_keep() - somebody did not let go of a mapping's pages
+ * vfio_dma_keep() - an IOMMU did not let go of a mapping's pages
  * @dma: the mapping
  *
  * Registered memory then stays pinned for ever.  Other memory is up to the caller.
@@ -432,6 +438,7 @@ static inline void vfio_dma_keep(struct vfio_dma *dma)
  * struct vfio_dma_tree - the mappings of a container, ordered by IOVA
  * @lock: protects everything here, and the state of each mapping
  * @root: mappings, which never overlap
+ * @kept: mappings that are KEPT, which overlap neither each other nor those in @root
  * @avail: mappings that may still be made
  * @vaddr_invalid: mappings in @root with vfio_dma.vaddr_invalid; changes also
  *	need container->lock, so that its writer sees a stable number
@@ -441,6 +448,7 @@ static inline void vfio_dma_keep(struct vfio_dma *dma)
 struct vfio_dma_tree {
 	spinlock_t lock; /* the set, the states */
 	struct rb_root root;
+	struct rb_root kept;
 	unsigned int avail;
 	unsigned int vaddr_invalid;
 	unsigned long changes;
@@ -449,12 +457,14 @@ struct vfio_dma_tree {
 
 void vfio_dma_tree_init(struct vfio_dma_tree *tree, unsigned int avail);
 struct vfio_dma *vfio_dma_tree_first(struct vfio_dma_tree *tree, u64 iova, u64 last);
+struct vfio_dma *vfio_dma_tree_first_kept(struct vfio_dma_tree *tree, u64 iova, u64 last);
 struct vfio_dma *vfio_dma_tree_next(struct vfio_dma *dma);
 struct vfio_dma *vfio_dma_tree_range(struct vfio_dma_tree *tree, u64 iova, u64 last,
 				     struct vfio_dma **cut);
 int vfio_dma_tree_insert(struct vfio_dma_tree *tree, struct vfio_dma *dma,
 			 struct vfio_dma **overlap);
 void vfio_dma_tree_settle(struct vfio_dma_tree *tree, struct vfio_dma *dma);
+void vfio_dma_tree_keep(struct vfio_dma_tree *tree, struct vfio_dma *dma);
 void vfio_dma_tree_remove(struct vfio_dma_tree *tree, struct vfio_dma *dma);
 int vfio_dma_tree_wait(struct vfio_dma_tree *tree, unsigned long changes);
 void vfio_dma_tree_wake(struct vfio_dma_tree *tree);
@@ -825,6 +835,8 @@ static inline void vfio_spares_keep(struct vfio_spares *spares, void *spare)
  *	@external_lock
  * @tree: the mappings
  * @entry_limit: how many mappings @tree was made for, constant
+ * @evict_waits: how often an UNMAP waits for in-kernel users to unpin: for 1 ms, then for
+ *	twice as long as the time before; constant
  * @map_scratch: struct vfio_map_scratch that no MAP uses now
  * @window_runs: arrays of VFIO_WINDOW_RUNS runs that no UNMAP uses now
  * @refused: how often each enum vfio_refusal was given
@@ -864,6 +876,7 @@ struct vfio_type1_container {
 	unsigned int dirty_groups;
 	struct vfio_dma_tree tree;
 	unsigned int entry_limit;
+	unsigned int evict_waits;
 	struct vfio_spares map_scratch;
 	struct vfio_spares window_runs;
 	atomic_long_t refused[VFIO_REFUSE_NR];
@@ -1017,13 +1030,18 @@ int vfio_vaddr_update(struct vfio_type1_container *container, u64 iova, u64 vadd
  * @iova: address of the page
  * @pfn: page frame
  * @refs: times it was pinned
+ * @own: the page is registered memory's, which was unmapped; a reference to it is held
  */
 struct vfio_external_pin {
 	struct rb_node node;
 	u64 iova;
 	unsigned long pfn;
 	unsigned int refs;
+	bool own;
 };
+
+/* vfio_type1_container.evict_waits: 4 seconds. */
+#define VFIO_EVICT_WAITS	12
 
 int vfio_external_pin(struct vfio_type1_container *container, struct iommu_group *group,
 		      u64 iova, int npages, int prot, struct page **pages);
@@ -1033,7 +1051,10 @@ int vfio_external_rw(struct vfio_type1_container *container, u64 iova, void *dat
 void vfio_external_register(struct vfio_type1_container *container, struct vfio_device *device);
 void vfio_external_unregister(struct vfio_type1_container *container,
 			      struct vfio_device *device);
-void vfio_external_evict(struct vfio_type1_container *container, struct list_head *claimed);
+void vfio_external_evict(struct vfio_type1_container *container, struct list_head *claimed,
+			 unsigned int *waits);
+bool vfio_external_keep(struct vfio_type1_container *container, struct vfio_dma *dma);
+void vfio_external_abandon(struct vfio_dma *dma);
 unsigned long vfio_external_count(const struct vfio_dma *dma, u64 iova, unsigned long npages);
 
 /* ---- dirty bitmaps (vfio_dirty.c) ---- */

@@ -43,8 +43,10 @@ static const struct mock_flavour small_pages = { "4K only", PAGE_SIZE, false, fa
  * @mock: its page table, if it is
  * @group: an emulated group, which is attached
  * @device: its device, which is registered
+ * @dev: what gives it a name
  * @told: how often it was told of an unmap
  * @patience: how often it wants to be told before it unpins
+ * @until: it does not unpin before this time (jiffies), if not 0
  * @pinned: pages it has pinned from LOW_IOVA on
  * @block: memory
  * @pages: NPAGES of it
@@ -59,8 +61,10 @@ struct fixture {
 	struct mock_iommu *mock;
 	struct iommu_group *group;
 	struct vfio_device device;
+	struct device dev;
 	unsigned int told;
 	unsigned int patience;
+	unsigned long until;
 	unsigned int pinned;
 	struct page *block;
 	struct page *pages[NPAGES];
@@ -90,7 +94,7 @@ static void device_dma_unmap(struct vfio_device *device, u64 iova, u64 length)
 	fx->told++;
 	fx->result[0] = pin_at(fx, LOW_IOVA + fx->pinned * PAGE_SIZE, 1, RW, &page);
 	fx->result[1] = copy_at(fx, LOW_IOVA, &byte, 1, false);
-	if (fx->told >= fx->patience) {
+	if (fx->told >= fx->patience && (!fx->until || time_after(jiffies, fx->until))) {
 		vfio_external_unpin(fx->container, LOW_IOVA, fx->pinned);
 		fx->pinned = 0;
 	}
@@ -110,14 +114,29 @@ static int map_pages(struct fixture *fx, u64 iova, unsigned int first, unsigned 
 			    npages * PAGE_SIZE, prot, false);
 }
 
-static void must_unmap(struct kunit *test, u64 iova, u64 size)
+static void must_unmap_only(struct kunit *test, u64 iova, u64 size, u64 want)
 {
 	struct fixture *fx = test->priv;
 	u64 unmapped = 0;
 
-	KUNIT_ASSERT_EQ(test, 0, vfio_unmap_dma(fx->container, iova, size, false, NULL,
+	KUNIT_ASSERT_EQ(test, 0, vfio_unmap_dma(fx->container, iova, size, !size, NULL,
 						&unmapped));
-	KUNIT_ASSERT_EQ(test, unmapped, size);
+	KUNIT_ASSERT_EQ(test, unmapped, want);
+}
+
+static void must_unmap(struct kunit *test, u64 iova, u64 size)
+{
+	must_unmap_only(test, iova, size, size);
+}
+
+static void new_container(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	fx->container = vfio_container_create(true, false, false);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->container));
+	KUNIT_ASSERT_EQ(test, 0, vfio_container_attach_emulated(fx->container, fx->group));
+	vfio_external_register(fx->container, &fx->device);
 }
 
 static int external_case_init(struct kunit *test)
@@ -130,20 +149,19 @@ static int external_case_init(struct kunit *test)
 	vfio_type1_params.dma_entry_limit = ENTRIES;
 	vfio_type1_params.unmap_walk = VFIO_UNMAP_RUNS;
 	vfio_type1_params.disable_hugepages = false;
-	fx->container = vfio_container_create(true, false, false);
-	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->container));
 	fx->group = iommu_group_alloc();
 	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->group));
-	KUNIT_ASSERT_EQ(test, 0, vfio_container_attach_emulated(fx->container, fx->group));
 	fx->device.ops = &device_ops;
-	vfio_external_register(fx->container, &fx->device);
+	fx->dev.init_name = "late-device";
+	fx->device.dev = &fx->dev;
+	test->priv = fx;
+	new_container(test);
 	fx->patience = 1;
 	fx->block = user_block_alloc(test);
 	for (i = 0; i < NPAGES; i++)
 		fx->pages[i] = fx->block + NPAGES - 1 - i;
 	fx->vaddr = user_map_pages(test, fx->pages, NPAGES, PROT_READ | PROT_WRITE);
 	fx->locked_vm = user_locked_vm();
-	test->priv = fx;
 	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, LOW_IOVA, 0, LOW_PAGES, RW));
 	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, HIGH_IOVA, LOW_PAGES, LOW_PAGES, IOMMU_READ));
 	return 0;
@@ -537,12 +555,16 @@ static void pins_need_no_room_twice(struct kunit *test)
 
 /* ---- who waits for a MAP under way ---- */
 
-/* A request in a thread of its own: to MAP, or what an in-kernel user wants meanwhile. */
+/*
+ * A request in a thread of its own: to MAP, or what an in-kernel user wants meanwhile; to
+ * UNMAP all, or to UNMAP all while killed.
+ */
 struct request {
 	struct fixture *fx;
-	enum { MAP, PIN, COPY } what;
+	enum { MAP, PIN, COPY, UNMAP, UNMAP_KILLED } what;
 	struct task_struct *task;
 	struct completion done;
+	u64 unmapped;
 	int ret;
 };
 
@@ -551,12 +573,17 @@ struct request {
 static int request_thread(void *data)
 {
 	struct request *r = data;
+	struct vfio_type1_container *container = r->fx->container;
 	struct page *page;
 	char byte;
 
 	allow_signal(SIGKILL);
 	user_mem_borrow();
-	if (r->what == MAP)
+	if (r->what == UNMAP_KILLED)
+		send_sig(SIGKILL, current, 1);
+	if (r->what >= UNMAP)
+		r->ret = vfio_unmap_dma(container, 0, 0, true, NULL, &r->unmapped);
+	else if (r->what == MAP)
 		r->ret = map_pages(r->fx, NEW_IOVA, 0, 4, RW);
 	else if (r->what == PIN)
 		r->ret = pin_at(r->fx, NEW_IOVA, 1, RW, &page);
@@ -636,6 +663,326 @@ static void in_kernel_users_wait_for_a_map_under_way(struct kunit *test)
 	}
 }
 
+/* ---- what is not unpinned ---- */
+
+#define LATE_FIRST	5U
+#define LATE_PAGES	3U
+#define LATE_IOVA	(LOW_IOVA + LATE_FIRST * PAGE_SIZE)
+
+static struct vfio_dma *kept(struct fixture *fx)
+{
+	struct vfio_dma *dma;
+
+	spin_lock(&fx->container->tree.lock);
+	dma = vfio_dma_tree_first_kept(&fx->container->tree, 0, U64_MAX);
+	spin_unlock(&fx->container->tree.lock);
+	return dma;
+}
+
+/* The device pins three pages of LOW, and does not unpin when told. */
+static void pin_for_good(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct page *pages[LATE_PAGES];
+
+	fx->container->evict_waits = 2;
+	fx->patience = UINT_MAX;
+	KUNIT_ASSERT_EQ(test, (int)LATE_PAGES, pin_at(fx, LATE_IOVA, LATE_PAGES, RW, pages));
+}
+
+/* LOW is not mapped, and none of it can be, while all that is beside it can. */
+static void expect_kept(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct page *page;
+	char byte;
+
+	KUNIT_EXPECT_NOT_NULL(test, kept(fx));
+	KUNIT_EXPECT_EQ(test, -EBUSY, map_pages(fx, LOW_IOVA, 0, LOW_PAGES, RW));
+	KUNIT_EXPECT_EQ(test, -EBUSY, map_pages(fx, LOW_IOVA, 40, 1, RW));
+	KUNIT_EXPECT_EQ(test, -EBUSY, map_pages(fx, HIGH_IOVA - PAGE_SIZE, 40, 1, RW));
+	KUNIT_EXPECT_EQ(test, -EBUSY, map_pages(fx, LOW_IOVA - PAGE_SIZE, 40, 2, RW));
+	/* What is mapped is the better answer. */
+	KUNIT_EXPECT_EQ(test, -EEXIST, map_pages(fx, HIGH_IOVA - PAGE_SIZE, 40, 2, RW));
+	KUNIT_EXPECT_EQ(test, 0, map_pages(fx, LOW_IOVA - PAGE_SIZE, 40, 1, RW));
+	must_unmap(test, LOW_IOVA - PAGE_SIZE, PAGE_SIZE);
+	must_unmap_only(test, LOW_IOVA, LOW_SIZE, 0);
+	must_unmap_only(test, LATE_IOVA, PAGE_SIZE, 0);
+	must_unmap_only(test, LOW_IOVA - PAGE_SIZE, 2 * PAGE_SIZE, 0);
+	KUNIT_EXPECT_EQ(test, -EINVAL, pin_at(fx, LATE_IOVA, 1, IOMMU_READ, &page));
+	KUNIT_EXPECT_EQ(test, -EINVAL, pin_at(fx, LOW_IOVA, 1, IOMMU_READ, &page));
+	KUNIT_EXPECT_EQ(test, -EINVAL, copy_at(fx, LATE_IOVA, &byte, 1, false));
+	KUNIT_EXPECT_EQ(test, fx->container->tree.avail, ENTRIES - 2U);
+}
+
+/* LOW's IOVA is free: map the other half of the memory there, which is all one's own. */
+static void expect_free(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct page *page;
+
+	KUNIT_EXPECT_NULL(test, kept(fx));
+	KUNIT_EXPECT_EQ(test, fx->container->tree.avail, ENTRIES - 1U);
+	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, LOW_IOVA, LOW_PAGES, LOW_PAGES, RW));
+	KUNIT_ASSERT_EQ(test, 1, pin_at(fx, LATE_IOVA, 1, RW, &page));
+	KUNIT_EXPECT_PTR_EQ(test, page, fx->pages[LOW_PAGES + LATE_FIRST]);
+	vfio_external_unpin(fx->container, LATE_IOVA, 1);
+}
+
+/*
+ * After some time UNMAP goes on. The pages stay pinned and charged, and their IOVA is no
+ * other memory's, until they are unpinned; then all is as if it had been unpinned in time.
+ */
+static void what_is_pinned_is_kept(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	pin_for_good(test);
+	must_unmap(test, LOW_IOVA, LOW_SIZE);
+	/* At once, and after each of two waits. */
+	KUNIT_EXPECT_EQ(test, fx->told, 3U);
+	expect_pins(test, LATE_FIRST, LATE_FIRST + LATE_PAGES, LATE_PAGES);
+	expect_kept(test);
+	/* Nobody waits for it again. */
+	KUNIT_EXPECT_EQ(test, fx->told, 3U);
+	vfio_external_unpin(fx->container, LATE_IOVA + PAGE_SIZE, LATE_PAGES - 1);
+	expect_pins(test, LATE_FIRST, LATE_FIRST + 1, 1);
+	expect_kept(test);
+	vfio_external_unpin(fx->container, LATE_IOVA, 1);
+	expect_pins(test, 0, 0, 0);
+	expect_free(test);
+}
+
+/* The same with an IOMMU, out of which all of it goes. */
+static void what_is_pinned_is_kept_in_no_domain(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	int filled;
+
+	add_iommu(test);
+	down_write(&fx->container->lock);
+	filled = vfio_map_fill(fx->container, low(fx));
+	up_write(&fx->container->lock);
+	KUNIT_ASSERT_EQ(test, filled, 0);
+	pin_for_good(test);
+	/* Pinned twice, charged once. */
+	KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm + LOW_PAGES);
+	must_unmap(test, LOW_IOVA, LOW_SIZE);
+	mock_iommu_expect_empty(test, fx->mock);
+	expect_pins(test, LATE_FIRST, LATE_FIRST + LATE_PAGES, LATE_PAGES);
+	expect_kept(test);
+	vfio_external_unpin(fx->container, LATE_IOVA, LATE_PAGES);
+	expect_pins(test, 0, 0, 0);
+	KUNIT_EXPECT_NULL(test, kept(fx));
+}
+
+/* Of registered memory, too, only the pages themselves. */
+static void of_registered_memory_pages_are_kept(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	must_unmap(test, LOW_IOVA, LOW_SIZE);
+	KUNIT_ASSERT_EQ(test, 0, vfio_registry_register(fx->container, fx->vaddr,
+							NPAGES * PAGE_SIZE, false));
+	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, LOW_IOVA, 0, LOW_PAGES, RW));
+	pin_for_good(test);
+	must_unmap(test, LOW_IOVA, LOW_SIZE);
+	expect_kept(test);
+	KUNIT_ASSERT_EQ(test, 0, vfio_registry_unregister(fx->container, fx->vaddr,
+							  NPAGES * PAGE_SIZE));
+	for (i = 0; i < NPAGES; i++)
+		KUNIT_EXPECT_EQ_MSG(test, page_ref_count(fx->pages[i]), REFS_UNPINNED +
+				    (i >= LATE_FIRST && i < LATE_FIRST + LATE_PAGES),
+				    "page %u", i);
+	KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm);
+	expect_kept(test);
+	/* What the device wrote meanwhile is not lost. */
+	ClearPageDirty(fx->pages[LATE_FIRST]);
+	vfio_external_unpin(fx->container, LATE_IOVA, LATE_PAGES);
+	KUNIT_EXPECT_TRUE(test, PageDirty(fx->pages[LATE_FIRST]));
+	expect_pins(test, 0, 0, 0);
+	expect_free(test);
+}
+
+/* Pages that were left pinned for ever; give them back, for the cases to come. */
+static void unpin_lost(struct kunit *test, unsigned int charged)
+{
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	expect_pins(test, LATE_FIRST, LATE_FIRST + LATE_PAGES, charged);
+	for (i = 0; i < LATE_PAGES; i++)
+		unpin_user_page(fx->pages[LATE_FIRST + i]);
+	expect_pins(test, 0, 0, charged);
+}
+
+/* Without any device left nobody waits for anything: kept or not, it is forgotten. */
+static void the_last_group_takes_all_along(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int round;
+
+	for (round = 0; round < 2; round++) {
+		pin_for_good(test);
+		if (round)
+			must_unmap(test, LOW_IOVA, LOW_SIZE);
+		vfio_container_detach(fx->container, fx->group);
+		unpin_lost(test, 0);
+		KUNIT_EXPECT_NULL(test, kept(fx));
+		KUNIT_EXPECT_EQ(test, fx->container->tree.avail, ENTRIES);
+		KUNIT_EXPECT_EQ(test, 0, vfio_container_attach_emulated(fx->container,
+									fx->group));
+		KUNIT_ASSERT_EQ(test, 0, map_pages(fx, LOW_IOVA, 0, LOW_PAGES, RW));
+	}
+}
+
+/* Of a container that is closed while UNMAP waits, nothing is kept. */
+static void the_end_comes_while_unmap_waits(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct vfio_type1_container *container = fx->container;
+	struct request unmap = { .what = UNMAP };
+
+	pin_for_good(test);
+	container->evict_waits = 7;
+	/* As each call under way. */
+	kref_get(&container->users);
+	start(test, &unmap);
+	while (!READ_ONCE(fx->told))
+		schedule_timeout_uninterruptible(1);
+	vfio_external_unregister(container, &fx->device);
+	vfio_container_destroy(container);
+	finish(&unmap);
+	KUNIT_EXPECT_EQ(test, unmap.ret, 0);
+	KUNIT_EXPECT_EQ(test, unmap.unmapped, 2 * LOW_SIZE);
+	KUNIT_EXPECT_NULL(test, kept(fx));
+	KUNIT_EXPECT_TRUE(test, RB_EMPTY_ROOT(&container->tree.root));
+	vfio_container_put(container);
+	unpin_lost(test, 0);
+	new_container(test);
+}
+
+/* A driver that unpins by itself, as it had not noted in time what it pinned, is late. */
+static void a_moment_late_is_in_time(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct page *pages[8];
+
+	KUNIT_ASSERT_EQ(test, 8, pin_at(fx, LOW_IOVA, 8, RW, pages));
+	fx->pinned = 8;
+	fx->until = jiffies + msecs_to_jiffies(100);
+	must_unmap(test, LOW_IOVA, LOW_SIZE);
+	KUNIT_EXPECT_TRUE(test, time_after(jiffies, fx->until));
+	expect_pins(test, 0, 0, 0);
+	KUNIT_EXPECT_NULL(test, kept(fx));
+	KUNIT_EXPECT_LT(test, fx->told, 12U);
+	expect_free(test);
+}
+
+/* What becomes of it does not depend on whether the caller was killed. */
+static void a_signal_does_not_make_unmap_impatient(struct kunit *test)
+{
+	struct request unmap = { .what = UNMAP_KILLED };
+	struct fixture *fx = test->priv;
+	struct page *pages[8];
+
+	KUNIT_ASSERT_EQ(test, 8, pin_at(fx, LOW_IOVA, 8, RW, pages));
+	fx->pinned = 8;
+	fx->until = jiffies + msecs_to_jiffies(100);
+	start(test, &unmap);
+	finish(&unmap);
+	KUNIT_EXPECT_EQ(test, unmap.ret, 0);
+	KUNIT_EXPECT_EQ(test, unmap.unmapped, 2 * LOW_SIZE);
+	KUNIT_EXPECT_NULL(test, kept(fx));
+	expect_pins(test, 0, 0, 0);
+}
+
+/* Claim LOW, as an UNMAP would, and have it evicted after @waits waits. */
+static void evict_low(struct fixture *fx, unsigned int *waits)
+{
+	struct vfio_dma *dma = low(fx);
+	LIST_HEAD(claimed);
+
+	spin_lock(&fx->container->tree.lock);
+	dma->state = VFIO_DMA_DYING;
+	spin_unlock(&fx->container->tree.lock);
+	list_add(&dma->claim, &claimed);
+	down_read(&fx->container->lock);
+	vfio_external_evict(fx->container, &claimed, waits);
+	up_read(&fx->container->lock);
+	spin_lock(&fx->container->tree.lock);
+	vfio_dma_tree_settle(&fx->container->tree, dma);
+	spin_unlock(&fx->container->tree.lock);
+}
+
+/* However many mappings a request has, it waits no longer than for one. */
+static void a_request_waits_once(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int waits = 0;
+
+	pin_for_good(test);
+	evict_low(fx, &waits);
+	KUNIT_EXPECT_EQ(test, fx->told, 3U);
+	KUNIT_EXPECT_TRUE(test, low(fx)->late);
+	evict_low(fx, &waits);
+	KUNIT_EXPECT_EQ(test, fx->told, 4U);
+	vfio_external_unpin(fx->container, LATE_IOVA, LATE_PAGES);
+	evict_low(fx, &waits);
+	KUNIT_EXPECT_FALSE(test, low(fx)->late);
+	KUNIT_EXPECT_EQ(test, fx->told, 4U);
+}
+
+static int unpin_soon(void *data)
+{
+	struct fixture *fx = data;
+
+	schedule_timeout_uninterruptible(msecs_to_jiffies(50));
+	vfio_external_unpin(fx->container, LATE_IOVA, LATE_PAGES);
+	while (!kthread_should_stop())
+		schedule_timeout_interruptible(1);
+	return 0;
+}
+
+/* UNMAP goes on as soon as the last page is unpinned, not when its time is up. */
+static void the_last_unpin_ends_the_wait(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned long begun = jiffies;
+	struct task_struct *task;
+	unsigned int waits = 12;
+
+	pin_for_good(test);
+	fx->container->evict_waits = waits + 1;
+	task = kthread_run(unpin_soon, fx, "vfio-unpin");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
+	evict_low(fx, &waits);
+	kthread_stop(task);
+	KUNIT_EXPECT_TRUE(test, time_before(jiffies, begun + 2 * HZ));
+	KUNIT_EXPECT_FALSE(test, low(fx)->late);
+}
+
+/* If the dirty pages cannot be told, the mapping is what it was, pins and all. */
+static void what_is_not_unmapped_is_not_kept(struct kunit *test)
+{
+	struct vfio_dirty_request nowhere = { NULL, PAGE_SIZE };
+	struct fixture *fx = test->priv;
+	struct page *page;
+	u64 unmapped;
+
+	KUNIT_ASSERT_EQ(test, 0, vfio_dirty_start(fx->container));
+	pin_for_good(test);
+	KUNIT_EXPECT_EQ(test, -EFAULT, vfio_unmap_dma(fx->container, LOW_IOVA, LOW_SIZE, false,
+						      &nowhere, &unmapped));
+	KUNIT_EXPECT_NULL(test, kept(fx));
+	expect_pins(test, LATE_FIRST, LATE_FIRST + LATE_PAGES, LATE_PAGES);
+	KUNIT_EXPECT_EQ(test, 1, pin_at(fx, LATE_IOVA, 1, RW, &page));
+	vfio_external_unpin(fx->container, LATE_IOVA, 1);
+	vfio_external_unpin(fx->container, LATE_IOVA, LATE_PAGES);
+	expect_pins(test, 0, 0, 0);
+}
+
 static struct kunit_case external_cases[] = {
 	KUNIT_CASE(page_stays_until_its_last_unpin),
 	KUNIT_CASE(pins_cross_mappings),
@@ -652,6 +999,16 @@ static struct kunit_case external_cases[] = {
 	KUNIT_CASE(pins_and_mappings_share_their_charge),
 	KUNIT_CASE(pins_need_no_room_twice),
 	KUNIT_CASE(in_kernel_users_wait_for_a_map_under_way),
+	KUNIT_CASE(what_is_pinned_is_kept),
+	KUNIT_CASE(what_is_pinned_is_kept_in_no_domain),
+	KUNIT_CASE(of_registered_memory_pages_are_kept),
+	KUNIT_CASE(the_last_group_takes_all_along),
+	KUNIT_CASE(the_end_comes_while_unmap_waits),
+	KUNIT_CASE(a_moment_late_is_in_time),
+	KUNIT_CASE(a_signal_does_not_make_unmap_impatient),
+	KUNIT_CASE(a_request_waits_once),
+	KUNIT_CASE(the_last_unpin_ends_the_wait),
+	KUNIT_CASE(what_is_not_unmapped_is_not_kept),
 	{}
 };
 

@@ -64,6 +64,24 @@ static void locked_settle(struct vfio_dma_tree *tree, struct vfio_dma *dma)
 	vfio_dma_tree_wake(tree);
 }
 
+static void locked_keep(struct vfio_dma_tree *tree, struct vfio_dma *dma)
+{
+	spin_lock(&tree->lock);
+	vfio_dma_tree_keep(tree, dma);
+	spin_unlock(&tree->lock);
+	vfio_dma_tree_wake(tree);
+}
+
+static struct vfio_dma *locked_first_kept(struct vfio_dma_tree *tree, u64 iova, u64 last)
+{
+	struct vfio_dma *dma;
+
+	spin_lock(&tree->lock);
+	dma = vfio_dma_tree_first_kept(tree, iova, last);
+	spin_unlock(&tree->lock);
+	return dma;
+}
+
 static struct vfio_dma *locked_first(struct vfio_dma_tree *tree, u64 iova, u64 last)
 {
 	struct vfio_dma *dma;
@@ -369,6 +387,65 @@ static void every_state_takes_the_iova(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, locked_insert(&tree, &b, &overlap));
 }
 
+/* What is KEPT takes its IOVA and its entry, and is not there to anybody who looks. */
+static void kept_ones_are_in_the_way_only(struct kunit *test)
+{
+	static const unsigned int orders[][3] = { { 0, 1, 2 }, { 2, 1, 0 }, { 1, 0, 2 } };
+	unsigned int order, i;
+
+	for (order = 0; order < ARRAY_SIZE(orders); order++) {
+		struct vfio_dma dma[4] = {
+			{ .iova = 10, .last = 19 }, { .iova = 20, .last = 29 },
+			{ .iova = 40, .last = 49 }, { .iova = 30, .last = 39 },
+		};
+		struct vfio_dma beside = { .iova = 0, .last = 9 }, over = { .iova = 5 };
+		struct vfio_dma *overlap = NULL, *first;
+		struct vfio_dma_tree tree;
+		unsigned long changes;
+
+		vfio_dma_tree_init(&tree, 5);
+		for (i = 0; i < 4; i++)
+			KUNIT_ASSERT_EQ(test, 0, locked_insert(&tree, &dma[i], &overlap));
+		dma[1].vaddr_invalid = true;
+		tree.vaddr_invalid = 1;
+		changes = tree.changes;
+		for (i = 0; i < 3; i++)
+			locked_keep(&tree, &dma[orders[order][i]]);
+		KUNIT_EXPECT_EQ(test, tree.changes, changes + 3);
+		KUNIT_EXPECT_EQ(test, tree.avail, 1U);
+		KUNIT_EXPECT_EQ(test, tree.vaddr_invalid, 0U);
+		KUNIT_EXPECT_EQ(test, (int)dma[1].state, (int)VFIO_DMA_KEPT);
+
+		KUNIT_EXPECT_PTR_EQ(test, locked_first(&tree, 0, 29), NULL);
+		KUNIT_EXPECT_PTR_EQ(test, locked_first(&tree, 0, U64_MAX), &dma[3]);
+		KUNIT_EXPECT_PTR_EQ(test, locked_next(&tree, &dma[3]), NULL);
+		KUNIT_EXPECT_PTR_EQ(test, locked_range(&tree, 15, 45, &first), NULL);
+		KUNIT_EXPECT_PTR_EQ(test, first, &dma[3]);
+		KUNIT_EXPECT_PTR_EQ(test, locked_first_kept(&tree, 0, 9), NULL);
+		KUNIT_EXPECT_PTR_EQ(test, locked_first_kept(&tree, 0, U64_MAX), &dma[0]);
+		KUNIT_EXPECT_PTR_EQ(test, locked_first_kept(&tree, 20, 35), &dma[1]);
+		KUNIT_EXPECT_PTR_EQ(test, locked_next(&tree, &dma[1]), &dma[2]);
+
+		KUNIT_ASSERT_EQ(test, 0, locked_insert(&tree, &beside, &overlap));
+		/* A mapping is the better answer than what is KEPT, and that than a full set. */
+		over.last = 15;
+		KUNIT_EXPECT_EQ(test, -EEXIST, locked_insert(&tree, &over, &overlap));
+		over.iova = 19;
+		over.last = 25;
+		KUNIT_EXPECT_EQ(test, -EBUSY, locked_insert(&tree, &over, &overlap));
+		KUNIT_EXPECT_PTR_EQ(test, overlap, &dma[0]);
+		locked_remove(&tree, &dma[0]);
+		KUNIT_EXPECT_EQ(test, -EBUSY, locked_insert(&tree, &over, &overlap));
+		KUNIT_EXPECT_PTR_EQ(test, overlap, &dma[1]);
+		locked_remove(&tree, &dma[1]);
+		KUNIT_EXPECT_EQ(test, tree.avail, 2U);
+		KUNIT_EXPECT_EQ(test, 0, locked_insert(&tree, &over, &overlap));
+		KUNIT_EXPECT_PTR_EQ(test, locked_first_kept(&tree, 0, U64_MAX), &dma[2]);
+		locked_remove(&tree, &dma[2]);
+		KUNIT_EXPECT_TRUE(test, RB_EMPTY_ROOT(&tree.kept));
+	}
+}
+
 struct waiter {
 	struct vfio_dma_tree *tree;
 	unsigned long changes;
@@ -493,6 +570,7 @@ static struct kunit_case tree_cases[] = {
 	KUNIT_CASE(random_walk),
 	KUNIT_CASE(budget_is_exact),
 	KUNIT_CASE(every_state_takes_the_iova),
+	KUNIT_CASE(kept_ones_are_in_the_way_only),
 	KUNIT_CASE(waiters_wake_on_settle_and_remove),
 	KUNIT_CASE(change_before_the_wait_counts),
 	KUNIT_CASE(fatal_signal_ends_the_wait),
