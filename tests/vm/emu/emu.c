@@ -14,6 +14,7 @@
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/delay.h>
 #include <linux/iommu.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
@@ -36,6 +37,9 @@
  *	the container is called, so that dma_unmap finds all that is pinned
  * @held: by page of IOVA, how often it is pinned
  * @patience: calls of dma_unmap that pass before pages are unpinned
+ * @slow_ms: time between pinning without @lock, and noting it in @held
+ * @late_ms: time that @late waits
+ * @late: unpins all, if it is not to be done at once when told
  * @state: what user space may see
  */
 struct emu {
@@ -43,6 +47,9 @@ struct emu {
 	struct mutex lock; /* what follows */
 	struct xarray held;
 	unsigned long patience;
+	unsigned int slow_ms;
+	unsigned int late_ms;
+	struct delayed_work late;
 	struct emu_state state;
 };
 
@@ -90,6 +97,23 @@ static void emu_release_range(struct emu *emu, unsigned long first, unsigned lon
 	}
 }
 
+static void emu_release_late(struct work_struct *work)
+{
+	struct emu *emu = container_of(to_delayed_work(work), struct emu, late);
+
+	mutex_lock(&emu->lock);
+	emu_release_range(emu, 0, ULONG_MAX);
+	mutex_unlock(&emu->lock);
+}
+
+static void emu_forget(struct emu *emu)
+{
+	mutex_lock(&emu->lock);
+	xa_destroy(&emu->held);
+	emu->state.held = 0;
+	mutex_unlock(&emu->lock);
+}
+
 /* ---- What user space asks for ---- */
 
 /**
@@ -122,8 +146,10 @@ static int emu_pin(struct emu_work *w)
 	if (!unlocked)
 		mutex_lock(&emu->lock);
 	ret = vfio_pin_pages(&emu->vdev, w->op.iova, npages, w->op.prot, w->pages);
-	if (unlocked)
+	if (unlocked) {
+		msleep(READ_ONCE(emu->slow_ms));
 		mutex_lock(&emu->lock);
+	}
 	for (i = 0; i < ret && !err; i++)
 		err = emu_remember(emu, (w->op.iova >> PAGE_SHIFT) + i, 1);
 	if (err) {
@@ -256,6 +282,15 @@ static long emu_ioctl(struct vfio_device *vdev, unsigned int cmd, unsigned long 
 	case EMU_PATIENCE:
 		emu_set_patience(w.emu, arg);
 		return 0;
+	case EMU_SLOW:
+		WRITE_ONCE(w.emu->slow_ms, arg);
+		return 0;
+	case EMU_LATE:
+		WRITE_ONCE(w.emu->late_ms, arg);
+		return 0;
+	case EMU_FORGET:
+		emu_forget(w.emu);
+		return 0;
 	case EMU_PIN:
 	case EMU_UNPIN:
 	case EMU_RW:
@@ -275,6 +310,7 @@ static int emu_init(struct vfio_device *vdev)
 
 	mutex_init(&emu->lock);
 	xa_init(&emu->held);
+	INIT_DELAYED_WORK(&emu->late, emu_release_late);
 	return 0;
 }
 
@@ -288,7 +324,11 @@ static void emu_free(struct vfio_device *vdev)
 
 static int emu_open(struct vfio_device *vdev)
 {
-	emu_set_patience(to_emu(vdev), 0);
+	struct emu *emu = to_emu(vdev);
+
+	emu_set_patience(emu, 0);
+	emu->slow_ms = 0;
+	emu->late_ms = 0;
 	return 0;
 }
 
@@ -296,6 +336,7 @@ static void emu_close(struct vfio_device *vdev)
 {
 	struct emu *emu = to_emu(vdev);
 
+	cancel_delayed_work_sync(&emu->late);
 	mutex_lock(&emu->lock);
 	emu_release_range(emu, 0, ULONG_MAX);
 	mutex_unlock(&emu->lock);
@@ -308,7 +349,9 @@ static void emu_dma_unmap(struct vfio_device *vdev, u64 iova, u64 len)
 	mutex_lock(&emu->lock);
 	emu->state.iova = iova;
 	emu->state.len = len;
-	if (emu->state.notified++ >= emu->patience)
+	if (emu->late_ms)
+		schedule_delayed_work(&emu->late, msecs_to_jiffies(emu->late_ms));
+	else if (emu->state.notified++ >= emu->patience)
 		emu_release_range(emu, iova >> PAGE_SHIFT, (iova + len - 1) >> PAGE_SHIFT);
 	mutex_unlock(&emu->lock);
 }

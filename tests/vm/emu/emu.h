@@ -45,5 +45,11 @@ struct emu_state {
 /* Let this many dma_unmap pass before unpinning what they ask for; 0 to begin with. */
 #define EMU_PATIENCE	_IO(EMU_TYPE, 3)
 #define EMU_STATE	_IOR(EMU_TYPE, 4, struct emu_state)
+/* Milliseconds between pinning with EMU_UNLOCKED and noting it; 0 to begin with. */
+#define EMU_SLOW	_IO(EMU_TYPE, 5)
+/* Unpin so many milliseconds after being told, not at once; 0 to begin with. */
+#define EMU_LATE	_IO(EMU_TYPE, 6)
+/* Forget what is pinned: never unpin it. */
+#define EMU_FORGET	_IO(EMU_TYPE, 7)
 
 #endif

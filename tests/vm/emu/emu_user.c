@@ -204,6 +204,26 @@ void emu_state(const struct vu_pci *dev, struct emu_state *state)
 	assert_int_equal(ioctl(dev->device_fd, EMU_STATE, state), 0);
 }
 
+void emu_never_unpin(const struct vu_pci *dev)
+{
+	emu_unpin_when_told(dev, UINT_MAX);
+}
+
+void emu_forget(const struct vu_pci *dev)
+{
+	assert_int_equal(ioctl(dev->device_fd, EMU_FORGET), 0);
+}
+
+void emu_unpin_late(const struct vu_pci *dev, unsigned int ms)
+{
+	assert_int_equal(ioctl(dev->device_fd, EMU_LATE, (unsigned long)ms), 0);
+}
+
+void emu_note_late(const struct vu_pci *dev, unsigned int ms)
+{
+	assert_int_equal(ioctl(dev->device_fd, EMU_SLOW, (unsigned long)ms), 0);
+}
+
 __u64 pfn_of(const void *mem)
 {
 	const __u64 present = 1ULL << 63, pfn_mask = (1ULL << 55) - 1;

@@ -64,6 +64,13 @@ int emu_rw(const struct vu_pci *dev, __u64 iova, void *data, size_t len, __u32 f
 /* Unpin when told for the nth time, from 1; start to count what it is told. */
 void emu_unpin_when_told(const struct vu_pci *dev, unsigned int nth);
 void emu_state(const struct vu_pci *dev, struct emu_state *state);
+/* It never unpins by itself before it is closed; or not even then. */
+void emu_never_unpin(const struct vu_pci *dev);
+void emu_forget(const struct vu_pci *dev);
+/* It unpins all so many milliseconds after it was told. */
+void emu_unpin_late(const struct vu_pci *dev, unsigned int ms);
+/* With EMU_UNLOCKED it notes only so many milliseconds later what it has pinned. */
+void emu_note_late(const struct vu_pci *dev, unsigned int ms);
 
 /* Where a page of this process is: its frame number. */
 __u64 pfn_of(const void *mem);
