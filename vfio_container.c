@@ -673,7 +673,8 @@ static int replay_copy(struct vfio_type1_container *container, struct vfio_domai
 	unsigned long page;
 	int ret;
 
-	vfio_runs_begin(&dma->runs, &iter);
+	if (!dma->region)
+		vfio_runs_begin(&dma->runs, &iter);
 	for (page = 0; page < dma->mapped; page += vfio_run_npages(run)) {
 		u64 iova = dma->iova + ((u64)page << PAGE_SHIFT);
 

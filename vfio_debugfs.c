@@ -324,7 +324,8 @@ static bool mappings_look(struct mappings_reader *reader, u64 iova)
 	spin_lock(&tree->lock);
 	dma = mappings_first(tree, iova);
 	if (dma) {
-		reader->dma = *dma;
+		/* What may change meanwhile is read once more, or not used. */
+		reader->dma = data_race(*dma);
 		reader->dma.mapped = READ_ONCE(dma->mapped);
 		reader->dma.locked_vm = READ_ONCE(dma->locked_vm);
 		reader->pid = dma->owner.task->tgid;
@@ -415,7 +416,8 @@ static int mappings_show(struct seq_file *m, void *v)
 		   dma->prot & IOMMU_READ ? "r" : "", dma->prot & IOMMU_WRITE ? "w" : "",
 		   states[dma->state], reader->pid);
 	seq_printf(m, " pages %lu charged %lu runs %lu lost %d", dma->mapped, dma->locked_vm,
-		   survey->runs, dma->state == VFIO_DMA_LIVE && dma->runs.lost);
+		   survey->runs,
+		   dma->state == VFIO_DMA_LIVE && !dma->region && dma->runs.lost);
 	seq_printf(m, " bytes_4k %llu bytes_2m %llu bytes_1g %llu hist", survey->bytes_4k,
 		   survey->bytes_2m, survey->bytes_1g);
 	for (i = 0; i < VFIO_SURVEY_CLASSES; i++)

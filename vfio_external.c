@@ -695,19 +695,19 @@ static void external_get_own(struct vfio_dma *dma)
 bool vfio_external_keep(struct vfio_type1_container *container, struct vfio_dma *dma)
 {
 	struct vfio_dma_tree *tree = &container->tree;
-	struct vfio_region *region = dma->region;
 
 	lockdep_assert_held(&container->external_lock);
 	if (RB_EMPTY_ROOT(&dma->external))
 		return false;
 	kvfree(dma->dirty);
 	dma->dirty = NULL;
-	if (region) {
+	if (dma->region) {
 		external_get_own(dma);
 		vfio_account_refund(&dma->owner, dma->locked_vm);
 		dma->locked_vm = 0;
-		WRITE_ONCE(dma->region, NULL);
-		vfio_region_put(region);
+		vfio_region_leave(dma);
+		dma->region = NULL;
+		vfio_runs_init(&dma->runs);
 	}
 	spin_lock(&tree->lock);
 	vfio_dma_tree_keep(tree, dma);

@@ -24,6 +24,7 @@
  * who maps only a part of it tries that once, as far as nothing has to be faulted in.
  */
 
+#include <linux/interval_tree_generic.h>
 #include <linux/log2.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -295,29 +296,28 @@ static int fill_batch(struct vfio_type1_container *container, struct region_fill
 	return 0;
 }
 
-/* Unpin and forget the first @npages pages, which end with a slot. */
-static void region_empty(struct vfio_region *region, unsigned long npages)
+/* Unpin pages up to @end, unless all have to stay.  Return: how many of them are charged. */
+static unsigned long region_unpin(struct vfio_region *region, unsigned long page,
+				  unsigned long end)
 {
 	u64 flags = vfio_run_flags(region_prot(region));
 	struct vfio_run runs[UNPIN_BATCH];
+	unsigned long ram = 0;
 	unsigned int nr = 0;
-	unsigned long page, slot;
 
-	for (page = 0; page < npages && !region->kept; page += vfio_run_npages(runs[nr++])) {
+	for (; page < end && !READ_ONCE(region->kept); page += vfio_run_npages(runs[nr++])) {
 		if (nr == UNPIN_BATCH) {
 			vfio_unpin_runs(runs, nr);
 			nr = 0;
 			cond_resched();
 		}
-		runs[nr] = vfio_region_run(region, page, npages - page);
+		runs[nr] = vfio_region_run(region, page, end - page);
 		runs[nr].word |= flags;
+		if (!vfio_run_reserved(runs[nr]))
+			ram += vfio_run_npages(runs[nr]);
 	}
 	vfio_unpin_runs(runs, nr);
-	for (slot = 0; npages && slot <= slot_of(region, npages - 1); slot++) {
-		if (region->slots[slot] & SLOT_TABLE)
-			kfree(slot_table(region->slots[slot]));
-		cond_resched();
-	}
+	return ram;
 }
 
 /* Undo a registration that failed half-way. */
@@ -333,7 +333,7 @@ static void fill_undo(struct region_fill *fill)
 		if (!(fill->entries[i] & ENTRY_RESERVED))
 			vfio_unpin_runs(&run, 1);
 	}
-	region_empty(fill->region, fill->npages);
+	region_unpin(fill->region, 0, fill->npages);
 }
 
 /* Pin all pages of a new region, or none. */
@@ -359,8 +359,16 @@ static int region_fill(struct vfio_type1_container *container, struct vfio_regio
 	return ret;
 }
 
+/* Free a region without pins. */
 static void region_free(struct vfio_region *region)
 {
+	unsigned long slot;
+
+	for (slot = 0; slot <= slot_of(region, region->npages - 1); slot++) {
+		if (region->slots[slot] & SLOT_TABLE)
+			kfree(slot_table(region->slots[slot]));
+		cond_resched();
+	}
 	vfio_account_refund(&region->owner, region->locked_vm);
 	vfio_owner_put(&region->owner);
 	kvfree(region);
@@ -419,7 +427,10 @@ struct vfio_region *vfio_region_create(struct vfio_type1_container *container,
 	region->read_only = read_only;
 	region->registered = 1;
 	region->owner = owner;
+	mutex_init(&region->mapped_lock);
+	region->mapped = RB_ROOT_CACHED;
 	spin_lock_init(&region->lock);
+	INIT_HLIST_HEAD(&region->mappings);
 	ret = vfio_watch_start(region);
 	if (!ret) {
 		/* What began to change before cannot leave a mark. */
@@ -453,8 +464,162 @@ void vfio_region_put(struct vfio_region *region)
 	if (region->kept)
 		pr_err_ratelimited("registered memory at vaddr 0x%lx size 0x%lx stays pinned\n",
 				   region->vaddr, region->npages << PAGE_SHIFT);
-	region_empty(region, region->npages);
+	/* An orphan's pins went with its mappings. */
+	if (!region->orphaned)
+		region_unpin(region, 0, region->npages);
 	region_free(region);
+}
+
+/* ---- mappings ---- */
+
+static unsigned long use_first(const struct vfio_dma *dma)
+{
+	return dma->region_page;
+}
+
+static unsigned long use_last(const struct vfio_dma *dma)
+{
+	return dma->region_page + vfio_dma_npages(dma) - 1;
+}
+
+/* Mappings by their pages of a region: mapped_insert(), mapped_remove(), mapped_iter_first(). */
+INTERVAL_TREE_DEFINE(struct vfio_dma, use.rb, unsigned long, use.subtree_last, use_first, use_last,
+		     static inline, mapped)
+
+/**
+ * vfio_region_join() - let a mapping use a region
+ * @region: a region in its registry's tree
+ * @dma: mapping without pages, owned by the caller; gets a reference to @region
+ * @container: whose mapping it is
+ * @page: first page of the mapping, counted from the start of the region
+ *
+ * Context: registry->lock held.
+ */
+void vfio_region_join(struct vfio_region *region, struct vfio_dma *dma,
+		      const struct vfio_type1_container *container, unsigned long page)
+{
+	refcount_inc(&region->users);
+	dma->region = region;
+	dma->region_page = page;
+	dma->use.container = container;
+	spin_lock(&region->lock);
+	hlist_add_head(&dma->use.next, &region->mappings);
+	WRITE_ONCE(region->nr_mappings, region->nr_mappings + 1);
+	spin_unlock(&region->lock);
+}
+
+/*
+ * Unpin what no mapping covers of the pages up to @end of an orphaned region.  Return: pages to
+ * refund.
+ */
+static unsigned long orphan_unpin(struct vfio_region *region, unsigned long page,
+				  unsigned long end)
+{
+	unsigned long ram = 0, next;
+	const struct vfio_dma *dma;
+
+	lockdep_assert_held(&region->mapped_lock);
+	while (page < end) {
+		/* That which begins first of those that cover anything from here on. */
+		dma = mapped_iter_first(&region->mapped, page, end - 1);
+		next = dma ? use_first(dma) : end;
+		if (next > page)
+			ram += region_unpin(region, page, next);
+		page = dma ? use_last(dma) + 1 : end;
+		cond_resched();
+	}
+	region->locked_vm -= ram;
+	return ram;
+}
+
+/* A mapping of an orphaned region lets go of it. */
+static void orphan_leave(struct vfio_region *region, struct vfio_dma *dma)
+{
+	unsigned long ram;
+
+	mutex_lock(&region->mapped_lock);
+	mapped_remove(dma, &region->mapped);
+	ram = orphan_unpin(region, use_first(dma), use_last(dma) + 1);
+	mutex_unlock(&region->mapped_lock);
+	vfio_account_refund(&region->owner, ram);
+}
+
+/**
+ * vfio_region_leave() - let a mapping no longer use its region
+ * @dma: mapping without pages, owned by the caller; its reference is gone afterwards
+ *
+ * What nobody else needs is unpinned.
+ *
+ * Context: may sleep.
+ */
+void vfio_region_leave(struct vfio_dma *dma)
+{
+	struct vfio_region *region = dma->region;
+	bool orphaned;
+
+	spin_lock(&region->lock);
+	orphaned = region->orphaned;
+	if (!orphaned)
+		__hlist_del(&dma->use.next);
+	WRITE_ONCE(region->nr_mappings, region->nr_mappings - 1);
+	spin_unlock(&region->lock);
+	if (unlikely(orphaned))
+		orphan_leave(region, dma);
+	vfio_region_put(region);
+}
+
+/**
+ * vfio_region_orphan() - unpin what is not mapped of a region that nobody can map any more
+ * @region: a region that was taken out of its registry; the caller has a reference
+ *
+ * Its mappings can only let go, each of them after it was moved from the list to the tree.
+ * Nothing is allocated.
+ *
+ * Context: may sleep.
+ */
+void vfio_region_orphan(struct vfio_region *region)
+{
+	struct hlist_node *next;
+	HLIST_HEAD(mappings);
+	struct vfio_dma *dma;
+	unsigned long ram;
+
+	mutex_lock(&region->mapped_lock);
+	spin_lock(&region->lock);
+	region->orphaned = true;
+	hlist_move_list(&region->mappings, &mappings);
+	spin_unlock(&region->lock);
+	hlist_for_each_entry_safe(dma, next, &mappings, use.next) {
+		mapped_insert(dma, &region->mapped);
+		cond_resched();
+	}
+	ram = orphan_unpin(region, 0, region->npages);
+	mutex_unlock(&region->mapped_lock);
+	vfio_account_refund(&region->owner, ram);
+}
+
+/**
+ * vfio_region_busy() - do mappings use a region?
+ * @region: a region in its registry's tree
+ * @busy: set to how many, and where one of them is, if there are any
+ *
+ * Context: the answer stays false with registry->lock held for write.
+ * Return: whether there are any.
+ */
+bool vfio_region_busy(struct vfio_region *region, struct vfio_region_busy *busy)
+{
+	const struct vfio_dma *dma;
+
+	spin_lock(&region->lock);
+	dma = hlist_entry_safe(region->mappings.first, struct vfio_dma, use.next);
+	if (dma)
+		*busy = (struct vfio_region_busy) {
+			.nr_mappings = region->nr_mappings,
+			.iova = { dma->iova, dma->last },
+			.container = dma->use.container,
+		};
+	spin_unlock(&region->lock);
+	return !!dma;
 }
 
 /* ---- changes of the process's memory ---- */

@@ -22,9 +22,6 @@
 static DEFINE_MUTEX(registries_lock);
 static LIST_HEAD(registries);
 
-/* Mappings looked at under a tree's lock at a time, in search of one that uses a region. */
-#define FIND_STEP	512
-
 /* ---- the set of regions ---- */
 
 static unsigned long region_last(const struct vfio_region *region)
@@ -75,12 +72,16 @@ static void registry_insert(struct vfio_registry *registry, struct vfio_region *
 	up_write(&registry->lock);
 }
 
-/* Take a region out, unless @idle is asked for and it is mapped.  Return: whether it is out. */
-static bool registry_remove(struct vfio_registry *registry, struct vfio_region *region, bool idle)
+/*
+ * Take a region out, unless it is mapped, and who asks wants to know that (@busy).  Return:
+ * whether it is out.
+ */
+static bool registry_remove(struct vfio_registry *registry, struct vfio_region *region,
+			    struct vfio_region_busy *busy)
 {
 	lockdep_assert_held(&registry->mutex);
 	down_write(&registry->lock);
-	if (idle && vfio_region_mappings(region)) {
+	if (busy && vfio_region_busy(region, busy)) {
 		up_write(&registry->lock);
 		return false;
 	}
@@ -100,7 +101,8 @@ static void registry_empty(struct vfio_registry *registry)
 	lockdep_assert_held(&registry->mutex);
 	while ((node = rb_first(&registry->regions))) {
 		region = rb_entry(node, struct vfio_region, node);
-		registry_remove(registry, region, false);
+		registry_remove(registry, region, NULL);
+		vfio_region_orphan(region);
 		vfio_region_put(region);
 	}
 }
@@ -137,10 +139,8 @@ static struct vfio_registry *registry_create(void)
 	if (!registry)
 		return NULL;
 	kref_init(&registry->users);
-	INIT_LIST_HEAD(&registry->containers);
 	mmgrab(current->mm);
 	registry->mm = current->mm;
-	mutex_init(&registry->siblings);
 	mutex_init(&registry->mutex);
 	init_rwsem(&registry->lock);
 	registry->regions = RB_ROOT;
@@ -156,8 +156,8 @@ static void registry_free(struct kref *users)
 	kfree(registry);
 }
 
-/* Find the caller's registry, or make one, and count @container in. */
-static struct vfio_registry *registry_get(struct vfio_type1_container *container)
+/* Find the caller's registry, or make one, and count a container in. */
+static struct vfio_registry *registry_get(void)
 {
 	/* All processes share the lock: what may wait for memory comes before. */
 	struct vfio_registry *registry, *spare = registry_create();
@@ -175,9 +175,7 @@ static struct vfio_registry *registry_get(struct vfio_type1_container *container
 		goto unlock;
 	list_add(&registry->next, &registries);
 found:
-	mutex_lock(&registry->siblings);
-	list_add_tail(&container->sibling, &registry->containers);
-	mutex_unlock(&registry->siblings);
+	registry->nr_containers++;
 unlock:
 	mutex_unlock(&registries_lock);
 	if (spare)
@@ -185,16 +183,13 @@ unlock:
 	return registry;
 }
 
-/* @container, which was counted in, is gone from it. */
-static void registry_put(struct vfio_registry *registry, struct vfio_type1_container *container)
+/* A container that was counted in is gone. */
+static void registry_put(struct vfio_registry *registry)
 {
 	bool last;
 
 	mutex_lock(&registries_lock);
-	mutex_lock(&registry->siblings);
-	list_del(&container->sibling);
-	mutex_unlock(&registry->siblings);
-	last = list_empty(&registry->containers);
+	last = !--registry->nr_containers;
 	if (last)
 		list_del(&registry->next);
 	mutex_unlock(&registries_lock);
@@ -245,9 +240,9 @@ int vfio_registry_join(struct vfio_type1_container *container)
 		return ret;
 	if (old) {
 		container->registry = NULL;
-		registry_put(old, container);
+		registry_put(old);
 	}
-	registry = registry_get(container);
+	registry = registry_get();
 	container->registry = registry;
 	return registry ? 0 : -ENOMEM;
 }
@@ -267,7 +262,7 @@ void vfio_registry_leave(struct vfio_type1_container *container)
 	if (!registry)
 		return;
 	container->registry = NULL;
-	registry_put(registry, container);
+	registry_put(registry);
 }
 
 /* Take a reference to a container's registry, if it is the caller's. */
@@ -376,11 +371,9 @@ static int registry_compare(struct vfio_type1_container *container,
 	int ret;
 
 	refcount_inc(&region->users);
-	region->comparing++;
 	mutex_unlock(&registry->mutex);
 	ret = vfio_region_check_marked(region, 0, region->npages, &changed);
 	mutex_lock(&registry->mutex);
-	region->comparing--;
 	if (registry_find(registry, region->vaddr, region_last(region)) != region)
 		ret = 1;
 	if (ret == -ESTALE)
@@ -506,59 +499,11 @@ int vfio_registry_register(struct vfio_type1_container *container, u64 vaddr, u6
 	return ret;
 }
 
-/* Look for a mapping of a region in one container. */
-static bool container_find_user(struct vfio_type1_container *container,
-				const struct vfio_region *region, struct vfio_iova_span *user)
-{
-	struct vfio_dma_tree *tree = &container->tree;
-	struct vfio_dma *dma;
-	unsigned int n;
-	u64 iova = 0;
-
-	do {
-		spin_lock(&tree->lock);
-		dma = vfio_dma_tree_first(tree, iova, U64_MAX);
-		for (n = 0; dma && n < FIND_STEP; n++, dma = vfio_dma_tree_next(dma)) {
-			if (READ_ONCE(dma->region) == region) {
-				*user = (struct vfio_iova_span) { dma->iova, dma->last };
-				spin_unlock(&tree->lock);
-				return true;
-			}
-			iova = dma->last + 1;
-		}
-		spin_unlock(&tree->lock);
-		cond_resched();
-	} while (dma);
-	return false;
-}
-
-/* Tell which mapping keeps a region from being unregistered. */
-static void registry_refuse_busy(struct vfio_type1_container *container,
-				 struct vfio_registry *registry,
-				 const struct vfio_region *region)
-{
-	struct vfio_iova_span user = {};
-	struct vfio_type1_container *other;
-	const char *where = "a container that is being closed";
-
-	mutex_lock(&registry->siblings);
-	list_for_each_entry(other, &registry->containers, sibling) {
-		if (container_find_user(other, region, &user)) {
-			where = other == container ? "this container" : "another container";
-			break;
-		}
-	}
-	mutex_unlock(&registry->siblings);
-	vfio_refuse(container, VFIO_REFUSE_REGISTRY,
-		    "UNREGISTER_MEMORY vaddr 0x%lx size 0x%lx: %u mappings use it, one of them 0x%llx-0x%llx of %s",
-		    region->vaddr, region->npages << PAGE_SHIFT,
-		    vfio_region_mappings(region), user.first, user.last, where);
-}
-
 static int registry_unregister(struct vfio_type1_container *container,
 			       struct vfio_registry *registry, u64 vaddr, u64 size)
 {
 	struct vfio_region *region = NULL;
+	struct vfio_region_busy busy;
 
 	if (size && vaddr + size - 1 >= vaddr)
 		region = registry_find(registry, vaddr, vaddr + size - 1);
@@ -568,8 +513,11 @@ static int registry_unregister(struct vfio_type1_container *container,
 		region->registered--;
 		return 0;
 	}
-	if (!registry_remove(registry, region, true)) {
-		registry_refuse_busy(container, registry, region);
+	if (!registry_remove(registry, region, &busy)) {
+		vfio_refuse(container, VFIO_REFUSE_REGISTRY,
+			    "UNREGISTER_MEMORY vaddr 0x%llx size 0x%llx: %u mappings use it, one of them 0x%llx-0x%llx of %s",
+			    vaddr, size, busy.nr_mappings, busy.iova.first, busy.iova.last,
+			    busy.container == container ? "this container" : "another container");
 		return -EBUSY;
 	}
 	vfio_region_put(region);
@@ -656,8 +604,10 @@ void vfio_registry_for_each(struct vfio_type1_container *container,
  * Let a mapping use the region that all of it lies in, if there is one.  Return: NULL,
  * or why there is none.
  */
-static const char *registry_take(struct vfio_registry *registry, struct vfio_dma *dma)
+static const char *registry_take(const struct vfio_type1_container *container,
+				 struct vfio_dma *dma)
 {
+	struct vfio_registry *registry = container->registry;
 	unsigned long vaddr = untagged_addr(dma->vaddr), last = vaddr + (dma->last - dma->iova);
 	struct vfio_region *region;
 	const char *why = NULL;
@@ -673,9 +623,7 @@ static const char *registry_take(struct vfio_registry *registry, struct vfio_dma
 	} else if (region->read_only && dma->prot & IOMMU_WRITE) {
 		why = "it is, but read-only";
 	} else {
-		refcount_inc(&region->users);
-		dma->region = region;
-		dma->region_page = (vaddr - region->vaddr) >> PAGE_SHIFT;
+		vfio_region_join(region, dma, container, (vaddr - region->vaddr) >> PAGE_SHIFT);
 	}
 	up_read(&registry->lock);
 	return why;
@@ -699,7 +647,7 @@ int vfio_registry_take_region(struct vfio_type1_container *container, struct vfi
 	const char *why;
 	int ret;
 
-	why = registry_take(container->registry, dma);
+	why = registry_take(container, dma);
 	if (why && container->strict) {
 		vfio_refuse(container, VFIO_REFUSE_REGISTRY,
 			    "MAP_DMA iova 0x%llx vaddr 0x%lx size 0x%llx: only registered memory can be mapped here, and %s",
@@ -715,13 +663,14 @@ int vfio_registry_take_region(struct vfio_type1_container *container, struct vfi
 	ret = vfio_region_check_marked(region, dma->region_page, vfio_dma_npages(dma), &changed);
 	if (!ret)
 		return 0;
-	dma->region = NULL;
 	if (ret == -ESTALE)
 		vfio_refuse(container, VFIO_REFUSE_REGISTRY,
 			    "MAP_DMA iova 0x%llx vaddr 0x%lx size 0x%llx: memory at vaddr 0x%lx is not what was registered at vaddr 0x%lx size 0x%lx; unregister that, and register it anew",
 			    (u64)dma->iova, dma->vaddr, size,
 			    region->vaddr + (changed << PAGE_SHIFT), region->vaddr,
 			    region->npages << PAGE_SHIFT);
-	vfio_region_put(region);
+	vfio_region_leave(dma);
+	dma->region = NULL;
+	vfio_runs_init(&dma->runs);
 	return ret;
 }

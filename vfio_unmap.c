@@ -144,6 +144,7 @@ static inline void window_add(struct vfio_window *w, u64 iova, struct vfio_run r
 	w->npages += npages;
 }
 
+/* How to find the runs of a mapping that is not of registered memory. */
 static enum vfio_unmap_walk unmap_walk(const struct vfio_dma *dma,
 				       const struct vfio_domain *primary)
 {
@@ -262,17 +263,20 @@ static void window_add_region(struct vfio_window *w, const struct vfio_dma *dma)
 static void window_add_mapping(struct vfio_type1_container *container, struct vfio_window *w,
 			       const struct vfio_dma *dma)
 {
-	enum vfio_unmap_walk walk = unmap_walk(dma, vfio_container_primary(container));
 	const struct vfio_run *run, *end;
 	struct vfio_runs_iter iter;
+	enum vfio_unmap_walk walk;
 	u64 iova = dma->iova;
 
-	if (w->span_iova + window_span(w) != iova || walk == VFIO_UNMAP_FGSP)
+	if (w->span_iova + window_span(w) != iova)
 		window_close_span(w);
 	if (dma->region) {
 		window_add_region(w, dma);
 		return;
 	}
+	walk = unmap_walk(dma, vfio_container_primary(container));
+	if (walk == VFIO_UNMAP_FGSP)
+		window_close_span(w);
 	if (walk != VFIO_UNMAP_RUNS) {
 		window_walk(w, dma, walk);
 		return;
@@ -375,14 +379,16 @@ static void window_empty(struct vfio_type1_container *container, struct vfio_win
 		unmap_blind(container, w->domain, dma);
 		vfio_dma_keep(dma);
 	}
-	vfio_runs_free(&dma->runs);
+	if (!dma->region)
+		vfio_runs_free(&dma->runs);
 	w->refund += window_uncharge(container, dma);
 }
 
 /* May a mapping have more runs than fit on the stack? */
 static bool unmap_takes_many(const struct vfio_dma *dma)
 {
-	return dma->mapped > WINDOW_ONSTACK && (dma->runs.first || dma->runs.lost);
+	return dma->mapped > WINDOW_ONSTACK && !dma->region &&
+	       (dma->runs.first || dma->runs.lost);
 }
 
 /* Return: whether some page was not given back. */
@@ -452,7 +458,7 @@ void vfio_dma_free(struct vfio_dma *dma)
 	kvfree(dma->dirty);
 	if (dma->region) {
 		vfio_account_refund(&dma->owner, dma->locked_vm);
-		vfio_region_put(dma->region);
+		vfio_region_leave(dma);
 	}
 	vfio_owner_put(&dma->owner);
 	kfree(dma);

@@ -35,17 +35,20 @@
  *	which regions a registry has.  Never held across a look at user memory, which
  *	may wait for as long as the process likes.
  *  registries_lock (mutex, in vfio_registry.c)
- *	the set of registries.
- *  registry->siblings (mutex)
- *	the containers of a process, and that none of them goes.
+ *	the set of registries, and how many containers each has.  All processes wait for
+ *	it, and it is taken inside the VFIO core's own lock of that kind: held for no
+ *	longer than it takes to find a registry.
  *  registry->lock (rw_semaphore)
  *	the tree of regions; written for as long as it takes to change the tree.
  *	read: MAP, which takes a reference to a region.
+ *  region->mapped_lock (mutex)
+ *	what is mapped, and so stays pinned, of a region that left its registry.
  *  mmap_lock of the mapping's mm
  *	taken by pinning and by accounting.
  *  region->lock (spinlock)
- *	the marks of a region.  The process's memory changes under it, with any
- *	lock of the memory management held: nothing else is taken inside.
+ *	the marks of a region, and its mappings while it is in its registry.  The
+ *	process's memory changes under it, with any lock of the memory management
+ *	held: nothing else is taken inside.
  *  tree->lock (spinlock)
  *	the set of mappings, their states and the entry budget.  Never held
  *	across anything that sleeps.
@@ -65,7 +68,8 @@
  *  - If a domain gives back fewer bytes than asked, the pins past that point
  *    are leaked, never unpinned.
  *  - The pages of a region are unpinned once, after the last mapping of them is
- *	in no domain.
+ *	in no domain: as long as it is registered all of them stay, and when it no longer
+ *	is, those of its mappings.
  *  - IOVA that an in-kernel user has pinned is no other memory's before it unpins.
  *  - A failed MAP leaves nothing behind.  UNMAP, detach and release never fail
  *    and never allocate what they cannot do without.
@@ -312,6 +316,24 @@ struct vfio_owner {
 	bool lock_cap;
 };
 
+/**
+ * struct vfio_region_use - a mapping of registered memory among those of its region
+ * @next: in the region's list, while the region is in its registry; region->lock
+ * @rb: in the region's tree by pages, once it is orphaned; region->mapped_lock
+ * @subtree_last: last page of the mappings at and below @rb; region->mapped_lock
+ * @container: whose mapping it is, only to be compared, constant
+ */
+struct vfio_region_use {
+	union {
+		struct hlist_node next;
+		struct {
+			struct rb_node rb;
+			unsigned long subtree_last;
+		};
+	};
+	const struct vfio_type1_container *container;
+};
+
 /* A region has a slot for each of these of user addresses, aligned to them. */
 #define VFIO_SLOT_BYTES		SZ_2M
 #define VFIO_SLOT_PAGES		(VFIO_SLOT_BYTES >> PAGE_SHIFT)
@@ -320,17 +342,22 @@ struct vfio_owner {
  * struct vfio_region - registered memory
  * @node: in the registry's tree
  * @registry: the registry, while in its tree
- * @users: being registered, each mapping of it, and each of @comparing
+ * @users: being registered, each mapping of it, and each call that wants to register it
+ *	again, and looks whether the process still has this memory
  * @vaddr: first byte, constant
  * @npages: pages, constant
  * @read_only: devices may only read it, constant
  * @kept: an IOMMU did not let go of a page: all stay pinned
+ * @orphaned: it left its registry with the process or its last container, and no more is
+ *	pinned than what is mapped; set once, under @lock
  * @registered: how often it was registered; registry->mutex
- * @comparing: calls that want to register it again, and look whether the process still
- *	has this memory; registry->mutex
  * @owner: whose memory this is, and who is charged
- * @locked_vm: pages charged to @owner, constant while in the tree
+ * @locked_vm: pages charged to @owner, constant while in the tree, then @mapped_lock
+ * @mapped_lock: see the top of this file
+ * @mapped: vfio_region_use.rb of all mappings, once @orphaned; @mapped_lock
  * @lock: see the top of this file
+ * @mappings: vfio_region_use.next of all mappings, until @orphaned; @lock
+ * @nr_mappings: how many mappings there are; changes under @lock
  * @nr_marked: slots with a mark; changes under @lock
  * @notifier: tells of changes of the process's memory, while in the tree
  * @slots: which page frames there are: see vfio_region.c.  Marks change under
@@ -344,11 +371,15 @@ struct vfio_region {
 	unsigned long npages;
 	bool read_only;
 	bool kept;
+	bool orphaned;
 	unsigned long registered;
-	unsigned int comparing;
 	struct vfio_owner owner;
 	unsigned long locked_vm;
-	spinlock_t lock; /* marks */
+	struct mutex mapped_lock; /* an orphan's mappings and pins */
+	struct rb_root_cached mapped;
+	spinlock_t lock; /* marks, mappings */
+	struct hlist_head mappings;
+	unsigned int nr_mappings;
 	unsigned int nr_marked;
 #ifdef CONFIG_MMU_NOTIFIER
 	struct mmu_interval_notifier notifier;
@@ -369,16 +400,17 @@ struct vfio_region {
  * @mapped: pages, from the first on, that are pinned and in every domain;
  *	the owner, or container->lock for write
  * @locked_vm: pages charged to @owner; the owner, or container->lock for write
- * @runs: run list; the owner, or container->lock for write
+ * @runs: run list, without @region; the owner, or container->lock for write
+ * @use: with @region
  * @owner: whose memory this is; the owner, or container->lock for write
  * @vaddr_invalid: user space took @vaddr back (VFIO_DMA_UNMAP_FLAG_VADDR);
  *	container->lock for write
  * @late: in-kernel users have been told of an UNMAP, and did not unpin all; the owner
  * @region: registered memory that the pages belong to, which has them pinned and
  *	charged; a reference is held; or NULL.  Set by the owner, before the first page.
- *	Then @runs is empty, and @locked_vm zero, unless another process than the
- *	region's was given the mapping
- * @region_page: first page of the mapping in @region
+ *	Then there is no run list, and @locked_vm is zero, unless another process than
+ *	the region's was given the mapping
+ * @region_page: first page of the mapping in @region, constant
  * @external: struct vfio_external_pin by IOVA; container->external_lock
  * @dirty: one bit per page of container->dirty_shift, while dirty tracking is
  *	on; allocated and freed like @runs.  Bits: container->external_lock, or
@@ -397,7 +429,10 @@ struct vfio_dma {
 	enum vfio_dma_state state;
 	unsigned long mapped;
 	unsigned long locked_vm;
-	struct vfio_runs runs;
+	union {
+		struct vfio_runs runs;
+		struct vfio_region_use use;
+	};
 	struct vfio_owner owner;
 	bool vaddr_invalid;
 	bool late;
@@ -406,6 +441,9 @@ struct vfio_dma {
 	struct rb_root external;
 	unsigned long *dirty;
 };
+
+/* There may be very many, so what each takes is documented; a byte more takes 256. */
+static_assert(sizeof(struct vfio_dma) <= 192);
 
 /**
  * vfio_dma_npages() - size of a mapping
@@ -578,8 +616,7 @@ void vfio_refuse(struct vfio_type1_container *container, enum vfio_refusal reaso
  * struct vfio_registry - the memory that a process has registered
  * @users: containers, and calls under way
  * @next: in the list of all registries; registries_lock
- * @siblings: see the top of this file
- * @containers: vfio_type1_container.sibling; changes take registries_lock and @siblings
+ * @nr_containers: containers of the process; registries_lock
  * @mm: the process's memory, grabbed
  * @mutex: see the top of this file
  * @closed: the last container is gone; @mutex
@@ -593,8 +630,7 @@ void vfio_refuse(struct vfio_type1_container *container, enum vfio_refusal reaso
 struct vfio_registry {
 	struct kref users;
 	struct list_head next;
-	struct mutex siblings; /* containers */
-	struct list_head containers;
+	unsigned int nr_containers;
 	struct mm_struct *mm;
 	struct mutex mutex; /* which regions there are */
 	bool closed;
@@ -607,23 +643,36 @@ struct vfio_registry {
 
 /**
  * vfio_region_mappings() - how many mappings use a region
- * @region: a region in its registry's tree
+ * @region: a region
  *
- * Context: exact with registry->mutex and registry->lock held.
- * Return: mappings.
+ * Return: mappings, just now.
  */
 static inline unsigned int vfio_region_mappings(const struct vfio_region *region)
 {
-	unsigned int users = refcount_read(&region->users);
-	unsigned int others = 1 + READ_ONCE(region->comparing);
-
-	return users > others ? users - others : 0;
+	return READ_ONCE(region->nr_mappings);
 }
+
+/**
+ * struct vfio_region_busy - why a region cannot be unregistered
+ * @nr_mappings: how many mappings use it
+ * @iova: where one of them is
+ * @container: whose that is, only to be compared
+ */
+struct vfio_region_busy {
+	unsigned int nr_mappings;
+	struct vfio_iova_span iova;
+	const struct vfio_type1_container *container;
+};
 
 struct vfio_region *vfio_region_create(struct vfio_type1_container *container,
 				       struct vfio_registry *registry, unsigned long vaddr,
 				       unsigned long npages, bool read_only);
 void vfio_region_put(struct vfio_region *region);
+void vfio_region_join(struct vfio_region *region, struct vfio_dma *dma,
+		      const struct vfio_type1_container *container, unsigned long page);
+void vfio_region_leave(struct vfio_dma *dma);
+void vfio_region_orphan(struct vfio_region *region);
+bool vfio_region_busy(struct vfio_region *region, struct vfio_region_busy *busy);
 bool vfio_region_mark(struct vfio_region *region, unsigned long *vaddr, unsigned long last);
 int vfio_region_check_marked(struct vfio_region *region, unsigned long page,
 			     unsigned long npages, unsigned long *changed);
@@ -843,7 +892,6 @@ static inline void vfio_spares_keep(struct vfio_spares *spares, void *spare)
  * @refuse_limit: limits the rate of messages, per enum vfio_refusal
  * @registry: what the process that this container belongs to has registered, or
  *	NULL; @lock
- * @sibling: in @registry's list of containers; registries_lock
  * @v2: VFIO_TYPE1v2_IOMMU semantics, constant
  * @strict: only registered memory can be mapped, constant
  * @nesting: VFIO_TYPE1_NESTING_IOMMU, constant
@@ -882,7 +930,6 @@ struct vfio_type1_container {
 	atomic_long_t refused[VFIO_REFUSE_NR];
 	struct ratelimit_state refuse_limit[VFIO_REFUSE_NR];
 	struct vfio_registry *registry;
-	struct list_head sibling;
 	bool v2;
 	bool strict;
 	bool nesting;

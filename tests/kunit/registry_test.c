@@ -458,6 +458,16 @@ static void changed_memory_is_not_registered_again(struct kunit *test)
 	}
 }
 
+/* The process is gone, and all is done about it. */
+static void process_dies(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	fake_watch_release();
+	flush_work(&fx->container[0]->registry->orphaned);
+	KUNIT_EXPECT_EQ(test, fake_watch_count(), 0U);
+}
+
 /* ---- requests that meet in the middle ---- */
 
 /* What others do while a REGISTER waits for user memory. */
@@ -465,7 +475,7 @@ struct meanwhile {
 	struct kunit *test;
 	struct vfio_registry *registry;
 	unsigned int page, npages, c;
-	enum { NOTHING, REGISTER, UNREGISTER, UNREGISTER_ALL, COUNT_MAPPINGS, CLOSE } what;
+	enum { NOTHING, REGISTER, UNREGISTER, UNREGISTER_ALL, COUNT_MAPPINGS, CLOSE, DIE } what;
 	int ret;
 };
 
@@ -498,6 +508,12 @@ static void do_meanwhile(void *data)
 	case CLOSE:
 		for (m->c = 0; m->c < CONTAINERS; m->c++)
 			close_container(m->test, m->c);
+		/* Who compares keeps no page. */
+		expect_pins(m->test, 0, NPAGES, 0);
+		m->ret = 0;
+		break;
+	case DIE:
+		process_dies(m->test);
 		m->ret = 0;
 	}
 }
@@ -1245,20 +1261,237 @@ static void last_container_takes_everything(struct kunit *test)
 /* What is mapped outlives the process that registered it, and no more. */
 static void end_of_the_process_takes_what_is_not_mapped(struct kunit *test)
 {
-	struct fixture *fx = test->priv;
-
 	make_memory(test, EIGHTS);
 	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
 	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 20, 20, false));
 	KUNIT_ASSERT_EQ(test, 0, map(test, 1, SZ_1G, 5, 10));
-	fake_watch_release();
-	flush_work(&fx->container[0]->registry->orphaned);
-	KUNIT_EXPECT_EQ(test, fake_watch_count(), 0U);
-	expect_pins(test, 20, 20, 0);
-	expect_pins(test, 0, 20, 1);
+	process_dies(test);
+	expect_pins(test, 0, 5, 0);
+	expect_pins(test, 5, 10, 1);
+	expect_pins(test, 15, 25, 0);
+	expect_charge(test, 10);
 	expect_mapped(test, 1, SZ_1G, 5, 10, RW);
 	KUNIT_EXPECT_EQ(test, -ENOENT, unreg(test, 0, 0, 20));
 	must_unmap(test, 1, SZ_1G, 10);
+	expect_nothing(test);
+}
+
+/* Mappings of a region, each at an IOVA of its own. */
+#define COVERS	(2 * ENTRIES)
+
+struct cover {
+	unsigned int page, npages;
+};
+
+static u64 cover_iova(unsigned int n)
+{
+	return (u64)n * SZ_16M;
+}
+
+/* Pinned and charged are those pages of a region that some mapping covers. */
+static void expect_covered(struct kunit *test, const struct cover *covers)
+{
+	unsigned int page, n, charged = 0;
+
+	for (page = 0; page < NPAGES; page++) {
+		bool covered = false;
+
+		for (n = 0; n < COVERS; n++)
+			covered |= page - covers[n].page < covers[n].npages;
+		expect_pins(test, page, 1, covered);
+		charged += covered;
+	}
+	expect_charge(test, charged);
+}
+
+static void uncover(struct kunit *test, struct cover *cover, unsigned int n)
+{
+	if (cover->npages)
+		must_unmap(test, n % CONTAINERS, cover_iova(n), cover->npages);
+	cover->npages = 0;
+}
+
+/*
+ * A page that several mappings share stays for the last of them, in whatever order, and
+ * containers, they go: also if some went before the process did.
+ */
+static void what_is_mapped_outlives_the_process(struct kunit *test)
+{
+	unsigned int round, n, i;
+	struct rnd_state rnd;
+
+	prandom_seed_state(&rnd, 25);
+	for (round = 0; round < 4 * NR_LAYOUTS; round++) {
+		unsigned int first = prandom_u32_state(&rnd) % 8;
+		struct cover covers[COVERS] = {};
+		struct fixture *fx = test->priv;
+
+		make_memory(test, round % NR_LAYOUTS);
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, first, NPAGES - 8, false));
+		for (n = 0; n < COVERS; n++) {
+			unsigned int left, len = 1 + prandom_u32_state(&rnd) % (n % 4 ? 40 : 700);
+
+			covers[n].page = first + prandom_u32_state(&rnd) % (NPAGES - 8);
+			left = first + NPAGES - 8 - covers[n].page;
+			covers[n].npages = min(len, left);
+			KUNIT_ASSERT_EQ(test, 0, map(test, n % CONTAINERS, cover_iova(n),
+						     covers[n].page, covers[n].npages));
+		}
+		for (n = 0; n < round; n++)
+			uncover(test, &covers[n], n);
+		process_dies(test);
+		expect_covered(test, covers);
+		for (i = 0; i < COVERS; i++) {
+			n = (i * 7 + round) % COVERS;
+			uncover(test, &covers[n], n);
+			if (i % 4 == 3)
+				expect_covered(test, covers);
+		}
+		expect_nothing(test);
+		drop_memory(fx);
+		close_container(test, 0);
+		close_container(test, 1);
+		reopen_containers(test);
+	}
+}
+
+/* Groups, in-kernel users and other addresses: all that is left is as good as before. */
+static void what_outlives_the_process_is_used(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct page *page;
+	u64 bytes;
+
+	make_memory(test, SINGLES);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, NPAGES, false));
+	KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 700, 200));
+	KUNIT_ASSERT_EQ(test, 0, map(test, 0, SZ_1G, 5, 2));
+	process_dies(test);
+	/* One more domain. */
+	attach(test, 0, 2, &amdvi);
+	expect_mapped(test, 2, 0, 700, 200, RW);
+	expect_mapped(test, 2, SZ_1G, 5, 2, RW);
+	detach(test, 0, 2);
+	/* A first one again, after some time with none. */
+	KUNIT_ASSERT_EQ(test, 0, vfio_container_attach_emulated(fx->container[0], fx->emulated));
+	detach(test, 0, 0);
+	expect_charge(test, 202);
+	vfio_external_register(fx->container[0], &fx->device);
+	KUNIT_ASSERT_EQ(test, 1, vfio_external_pin(fx->container[0], fx->emulated, 0, 1, RW,
+						   &page));
+	KUNIT_EXPECT_PTR_EQ(test, page, fx->pages[700]);
+	attach(test, 0, 0, &vtd);
+	expect_mapped(test, 0, 0, 700, 200, RW);
+	expect_pins(test, 0, 5, 0);
+	expect_pins(test, 5, 2, 1);
+	expect_pins(test, 7, 693, 0);
+	expect_pins(test, 700, 200, 1);
+	expect_pins(test, 900, NPAGES - 900, 0);
+	expect_charge(test, 202);
+	/* The device is told, and unpins. */
+	must_unmap(test, 0, 0, 200);
+	expect_pins(test, 700, 200, 0);
+	expect_charge(test, 2);
+	vfio_external_unregister(fx->container[0], &fx->device);
+	vfio_container_detach(fx->container[0], fx->emulated);
+
+	KUNIT_ASSERT_EQ(test, 0, vfio_vaddr_invalidate(fx->container[0], 0, 0, true, &bytes));
+	KUNIT_ASSERT_EQ(test, 0, vfio_map_dma(fx->container[0], SZ_1G, vaddr_of(test, 500),
+					      2 * PAGE_SIZE, 0, true));
+	expect_charge(test, 2);
+	must_unmap(test, 0, SZ_1G, 2);
+	expect_nothing(test);
+}
+
+/* Nor does the end of the process let go of what an IOMMU keeps. */
+static void what_an_iommu_keeps_outlives_the_process(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int dies_first, i;
+
+	make_memory(test, EIGHTS);
+	for (dies_first = 0; dies_first < 2; dies_first++) {
+		/* What was not mapped any more is gone by then. */
+		unsigned int first = dies_first ? 10 : 0, npages = dies_first ? 8 : 64;
+
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 64, false));
+		KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 10, 8));
+		KUNIT_ASSERT_EQ(test, 0, map(test, 1, 0, 12, 2));
+		if (dies_first)
+			process_dies(test);
+		mock(0)->stuck = 7 * PAGE_SIZE;
+		must_unmap(test, 0, 0, 8);
+		mock(0)->stuck = MOCK_NOT_STUCK;
+		if (!dies_first)
+			process_dies(test);
+		must_unmap(test, 1, 0, 2);
+		expect_pins(test, 0, first, 0);
+		expect_pins(test, first, npages, 1);
+		expect_pins(test, first + npages, 64 - first - npages, 0);
+		expect_charge(test, 0);
+		for (i = first; i < first + npages; i++)
+			unpin_user_page(fx->pages[i]);
+		mock_iommu_lose(mock(0), 7 * PAGE_SIZE);
+		expect_nothing(test);
+		close_container(test, 0);
+		close_container(test, 1);
+		reopen_containers(test);
+	}
+}
+
+/* For a region it makes no difference that a MAP is under way when the process ends. */
+static void a_map_outlives_the_process(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct meanwhile dies = { .test = test, .what = DIE };
+	unsigned int changed;
+
+	make_memory(test, EIGHTS);
+	for (changed = 0; changed < 2; changed++) {
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 40, false));
+		dies.registry = fx->container[0]->registry;
+		change_page(test, 5, changed);
+		fake_watch_wait(do_meanwhile, &dies);
+		KUNIT_EXPECT_EQ(test, changed ? -ESTALE : 0, map(test, 0, 0, 4, 3));
+		KUNIT_EXPECT_EQ(test, 0, dies.ret);
+		expect_pins(test, 0, 4, 0);
+		expect_pins(test, 4, 3, !changed);
+		expect_pins(test, 7, 33, 0);
+		expect_charge(test, changed ? 0 : 3);
+		if (changed)
+			change_back(test, 5);
+		else
+			must_unmap(test, 0, 0, 3);
+		expect_nothing(test);
+	}
+}
+
+/* Why a region is busy: as many mappings as there are, and where the latest is. */
+static void busy_regions_name_a_mapping(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct vfio_region_busy busy;
+
+	make_memory(test, EIGHTS);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+	KUNIT_EXPECT_FALSE(test, vfio_region_busy(only_region(test), &busy));
+	KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 3, 1));
+	KUNIT_ASSERT_EQ(test, 0, map(test, 1, SZ_1G, 0, 20));
+	KUNIT_ASSERT_TRUE(test, vfio_region_busy(only_region(test), &busy));
+	KUNIT_EXPECT_EQ(test, busy.nr_mappings, 2U);
+	KUNIT_EXPECT_EQ(test, busy.iova.first, (u64)SZ_1G);
+	KUNIT_EXPECT_EQ(test, busy.iova.last, (u64)SZ_1G + 20 * PAGE_SIZE - 1);
+	KUNIT_EXPECT_PTR_EQ(test, busy.container,
+			    (const struct vfio_type1_container *)fx->container[1]);
+	must_unmap(test, 1, SZ_1G, 20);
+	KUNIT_ASSERT_TRUE(test, vfio_region_busy(only_region(test), &busy));
+	KUNIT_EXPECT_EQ(test, busy.nr_mappings, 1U);
+	KUNIT_EXPECT_EQ(test, busy.iova.first, 0ULL);
+	KUNIT_EXPECT_PTR_EQ(test, busy.container,
+			    (const struct vfio_type1_container *)fx->container[0]);
+	must_unmap(test, 0, 0, 1);
+	KUNIT_EXPECT_FALSE(test, vfio_region_busy(only_region(test), &busy));
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, 20));
 	expect_nothing(test);
 }
 
@@ -2159,6 +2392,11 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(unregister_waits_for_no_mapping),
 	KUNIT_CASE(last_container_takes_everything),
 	KUNIT_CASE(end_of_the_process_takes_what_is_not_mapped),
+	KUNIT_CASE(what_is_mapped_outlives_the_process),
+	KUNIT_CASE(what_outlives_the_process_is_used),
+	KUNIT_CASE(what_an_iommu_keeps_outlives_the_process),
+	KUNIT_CASE(a_map_outlives_the_process),
+	KUNIT_CASE(busy_regions_name_a_mapping),
 	KUNIT_CASE(joining_waits_for_no_memory),
 	KUNIT_CASE(joining_siblings_needs_no_memory),
 	KUNIT_CASE(memory_of_others_is_not_used),

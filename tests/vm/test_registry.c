@@ -263,12 +263,14 @@ static void a_mapping_keeps_its_region(void **state)
 	assert_ok(vu_map_rw(f->container, mem, BASE, PAGES(7)));
 	assert_ok(vu_map_rw(second, mem, BASE + GIB, PAGES(7)));
 	assert_ret(vu_unregister(f->container, mem, SIZE), -EBUSY);
-	assert_logged(fd, "2 mappings use it, one of them 0x140000000-0x140006fff of this");
-	assert_unmaps(f->container, BASE, PAGES(7), PAGES(7));
-	assert_ret(vu_unregister(f->container, mem, SIZE), -EBUSY);
-	assert_logged(fd, "1 mappings use it, .* 0x180000000-0x180006fff of another container");
+	assert_logged(fd, "2 mappings use it, .* 0x180000000-0x180006fff of another container");
+	assert_ret(vu_unregister(second, mem, SIZE), -EBUSY);
+	assert_logged(fd, "2 mappings use it, one of them 0x180000000-0x180006fff of this");
 	assert_dma_reaches(f, 1, mem, BASE + GIB);
 	assert_unmaps(second, BASE + GIB, PAGES(7), PAGES(7));
+	assert_ret(vu_unregister(f->container, mem, SIZE), -EBUSY);
+	assert_logged(fd, "1 mappings use it, .* 0x140000000-0x140006fff of this container");
+	assert_unmaps(f->container, BASE, PAGES(7), PAGES(7));
 	assert_ok(vu_unregister(f->container, mem, SIZE));
 	assert_nothing_held(f);
 	vu_free(mem, SIZE);
@@ -753,12 +755,12 @@ static void exit_leaves_what_is_mapped(void **state)
 	child_case_init(&c, *state);
 	c.second = second_container(*state, 0);
 	in_child(register_and_map, &c);
-	wait_pinned(c.f, NPAGES / 2);
+	wait_pinned(c.f, 10);
 	/* The container is free for somebody else. */
 	assert_ok(vu_register(c.second, c.mem, SIZE, 0));
 	assert_ok(vu_map_rw(c.second, c.mem, 0, SIZE));
 	assert_charged(c.f, NPAGES);
-	assert_pinned(c.f, NPAGES + NPAGES / 2);
+	assert_pinned(c.f, NPAGES + 10);
 	assert_unmaps(c.second, BASE, PAGES(10), PAGES(10));
 	wait_pinned(c.f, NPAGES);
 	fixture_open_device(c.f, 1);
@@ -769,6 +771,70 @@ static void exit_leaves_what_is_mapped(void **state)
 	assert_pinned(c.f, NPAGES);
 	assert_ok(vu_unregister(c.f->container, c.mem, SIZE));
 	assert_nothing_held(c.f);
+	child_case_end(&c);
+}
+
+#define LARGE		PAGES(16384)
+
+/* In a child: memory of its own kind, mapped here and there, and twice in part. */
+static void register_much_and_wait(struct child_case *c)
+{
+	child_check(!vu_set_iommu(c->second, VFIO_TYPE1v2_IOMMU));
+	child_check(!vu_register(c->second, c->mem, LARGE, 0));
+	child_check(!vu_map_rw(c->second, c->mem + PAGES(5), BASE, PAGES(10)));
+	child_check(!vu_map_rw(c->second, c->mem + PAGES(10), 0, PAGES(10)));
+	child_check(!vu_map_rw(c->second, c->mem + LARGE - PAGES(1), GIB, PAGES(1)));
+	child_check(write(c->to_parent[1], "", 1) == 1);
+	pause();
+}
+
+/* A few mapped pages keep no more than themselves of all that a dead process registered. */
+static void a_kill_leaves_what_is_mapped(void **state)
+{
+	const struct backing kinds[] = {
+		{ "memfd", mem_memfd }, { "hugetlb", mem_hugetlb_shared },
+	};
+	struct fixture *f = *state;
+	struct child_case c;
+	unsigned int i;
+	int status;
+	pid_t pid;
+	char byte;
+
+	child_case_init(&c, f);
+	vu_free(c.mem, SIZE);
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+		at_step("%s", kinds[i].name);
+		c.mem = kinds[i].alloc(LARGE);
+		c.second = second_container(f, 0);
+		pid = fork();
+		assert_true(pid >= 0);
+		if (!pid) {
+			register_much_and_wait(&c);
+			_exit(1);
+		}
+		assert_int_equal(read(c.to_parent[0], &byte, 1), 1);
+		assert_pinned(f, LARGE / VU_PAGE);
+		assert_int_equal(kill(pid, SIGKILL), 0);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		wait_pinned(f, 16);
+		fixture_open_device(f, 1);
+		assert_dma_reaches(f, 1, c.mem + PAGES(5), BASE);
+		assert_dma_reaches(f, 1, c.mem + LARGE - PAGES(1), GIB);
+		/* What two mappings share stays for the other. */
+		assert_unmaps(c.second, BASE, PAGES(10), PAGES(10));
+		assert_pinned(f, 11);
+		assert_dma_reaches(f, 1, c.mem + PAGES(10), 0);
+		assert_dma_blocked(f, 1, c.mem + PAGES(5), BASE);
+		assert_unmaps(c.second, GIB, PAGES(1), PAGES(1));
+		assert_pinned(f, 10);
+		assert_unmaps(c.second, 0, PAGES(10), PAGES(10));
+		assert_nothing_held(f);
+		fixture_close_device(f, 1);
+		close(c.second);
+		vu_free(c.mem, LARGE);
+	}
+	c.mem = private_memory();
 	child_case_end(&c);
 }
 
@@ -814,7 +880,7 @@ static void exec_leaves_what_is_mapped(void **state)
 	child_case_init(&c, *state);
 	c.second = second_container(*state, 0);
 	in_child(register_map_and_exec, &c);
-	wait_pinned(c.f, NPAGES / 2);
+	wait_pinned(c.f, 10);
 	assert_unmaps(c.second, BASE, PAGES(10), PAGES(10));
 	wait_pinned(c.f, 0);
 	fixture_close_device(c.f, 1);
@@ -1012,7 +1078,7 @@ static void a_mapping_can_be_handed_over_by_the_dead(void **state)
 	c.mem = mem_memfd_open(SIZE, &fd);
 	c.second = second_container(*state, 0);
 	in_child(register_map_and_leave, &c);
-	wait_pinned(c.f, NPAGES / 2);
+	wait_pinned(c.f, 10);
 	assert_charged(c.f, 0);
 	assert_ret(take_address(c.second), -EINVAL);
 	assert_ok(give_address(c.second, c.mem));
@@ -1025,7 +1091,7 @@ static void a_mapping_can_be_handed_over_by_the_dead(void **state)
 	assert_ok(vu_unregister(c.second, c.mem, SIZE));
 	assert_dma_reaches(c.f, 1, c.mem + PAGES(9), BASE + PAGES(9));
 	assert_charged(c.f, 10);
-	assert_pinned(c.f, NPAGES / 2);
+	assert_pinned(c.f, 10);
 	assert_unmaps(c.second, BASE, PAGES(10), PAGES(10));
 	assert_nothing_held(c.f);
 	fixture_close_device(c.f, 1);
@@ -1716,6 +1782,7 @@ int main(int argc, char **argv)
 		TEST_V2(what_a_process_registers_is_its_own),
 		TEST_V2(fork_does_not_part_memory_from_the_device),
 		TEST_V2(exit_leaves_what_is_mapped),
+		TEST_V2(a_kill_leaves_what_is_mapped),
 		TEST_V2(exec_leaves_what_is_mapped),
 		TEST_CLOSED(exec_closes_the_container),
 		TEST_V2(a_mapping_can_be_handed_over),
