@@ -557,14 +557,32 @@ static const struct vfio_iommu_driver_ops type1_ops = {
 	.dma_rw = type1_dma_rw,
 };
 
+static struct workqueue_struct *type1_queue;
+
+/**
+ * vfio_type1_queue() - have something done that must not be waited for
+ * @work: what; done before the module goes
+ *
+ * Context: any.
+ */
+void vfio_type1_queue(struct work_struct *work)
+{
+	queue_work(type1_queue, work);
+}
+
 static int __init type1_init(void)
 {
 	int ret;
 
+	type1_queue = alloc_workqueue("vfio_type1", WQ_UNBOUND, 0);
+	if (!type1_queue)
+		return -ENOMEM;
 	vfio_debugfs_init();
 	ret = vfio_register_iommu_driver(&type1_ops);
-	if (ret)
+	if (ret) {
 		vfio_debugfs_exit();
+		destroy_workqueue(type1_queue);
+	}
 	return ret;
 }
 
@@ -583,6 +601,7 @@ static void __exit type1_exit(void)
 	synchronize_rcu_tasks();
 	vfio_unregister_iommu_driver(&type1_ops);
 	vfio_debugfs_exit();
+	destroy_workqueue(type1_queue);
 }
 
 module_init(type1_init);

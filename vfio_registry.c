@@ -128,7 +128,32 @@ static void registry_orphaned(struct work_struct *work)
  */
 void vfio_registry_orphan(struct vfio_registry *registry)
 {
-	queue_work(system_unbound_wq, &registry->orphaned);
+	vfio_type1_queue(&registry->orphaned);
+}
+
+static void registry_free(struct kref *users)
+{
+	struct vfio_registry *registry = container_of(users, struct vfio_registry, users);
+
+	mmdrop(registry->mm);
+	kfree(registry);
+}
+
+/* The last container is gone, and nobody finds the registry any more. */
+static void registry_close(struct vfio_registry *registry)
+{
+	mutex_lock(&registry->mutex);
+	registry->closed = true;
+	registry_empty(registry);
+	mutex_unlock(&registry->mutex);
+	/* Without regions nobody queues it again. */
+	cancel_work_sync(&registry->orphaned);
+	kref_put(&registry->users, registry_free);
+}
+
+static void registry_closing(struct work_struct *work)
+{
+	registry_close(container_of(work, struct vfio_registry, closing));
 }
 
 /* A registry for the caller that nobody knows of yet, or NULL. */
@@ -145,15 +170,8 @@ static struct vfio_registry *registry_create(void)
 	init_rwsem(&registry->lock);
 	registry->regions = RB_ROOT;
 	INIT_WORK(&registry->orphaned, registry_orphaned);
+	INIT_WORK(&registry->closing, registry_closing);
 	return registry;
-}
-
-static void registry_free(struct kref *users)
-{
-	struct vfio_registry *registry = container_of(users, struct vfio_registry, users);
-
-	mmdrop(registry->mm);
-	kfree(registry);
 }
 
 /* Find the caller's registry, or make one, and count a container in. */
@@ -183,8 +201,8 @@ unlock:
 	return registry;
 }
 
-/* A container that was counted in is gone. */
-static void registry_put(struct vfio_registry *registry)
+/* A container that was counted in is gone; with the last one all goes, or soon, if not @now. */
+static void registry_put(struct vfio_registry *registry, bool now)
 {
 	bool last;
 
@@ -193,15 +211,12 @@ static void registry_put(struct vfio_registry *registry)
 	if (last)
 		list_del(&registry->next);
 	mutex_unlock(&registries_lock);
-	if (last) {
-		mutex_lock(&registry->mutex);
-		registry->closed = true;
-		registry_empty(registry);
-		mutex_unlock(&registry->mutex);
-		/* Without regions nobody queues it again. */
-		cancel_work_sync(&registry->orphaned);
-	}
-	kref_put(&registry->users, registry_free);
+	if (!last)
+		kref_put(&registry->users, registry_free);
+	else if (now)
+		registry_close(registry);
+	else
+		vfio_type1_queue(&registry->closing);
 }
 
 /*
@@ -240,7 +255,7 @@ int vfio_registry_join(struct vfio_type1_container *container)
 		return ret;
 	if (old) {
 		container->registry = NULL;
-		registry_put(old);
+		registry_put(old, true);
 	}
 	registry = registry_get();
 	container->registry = registry;
@@ -251,7 +266,10 @@ int vfio_registry_join(struct vfio_type1_container *container)
  * vfio_registry_leave() - a container is being closed
  * @container: a container without mappings; belongs to nobody afterwards
  *
- * With the process's last container all that it has registered goes.
+ * With the process's last container all that it has registered goes: at once if this one
+ * was used, so that who closes it finds its memory unpinned.  One that nothing was mapped or
+ * registered through may be one that the VFIO core could not open to the end, and releases
+ * under a lock that all processes share: then nobody waits for that.
  *
  * Context: may sleep; container->lock held for write.
  */
@@ -262,7 +280,7 @@ void vfio_registry_leave(struct vfio_type1_container *container)
 	if (!registry)
 		return;
 	container->registry = NULL;
-	registry_put(registry);
+	registry_put(registry, container->tree.changes || container->registers);
 }
 
 /* Take a reference to a container's registry, if it is the caller's. */
@@ -298,6 +316,7 @@ static struct vfio_registry *registry_enter(struct vfio_type1_container *contain
 	struct vfio_registry *registry;
 	int ret = 0;
 
+	WRITE_ONCE(container->registers, true);
 	down_read(&container->lock);
 	if (!registry_hold(container, &registry))
 		ret = registry_may_adopt(container) ?: -ENOENT;

@@ -140,6 +140,8 @@ struct vfio_type1_params {
 
 extern struct vfio_type1_params vfio_type1_params;
 
+void vfio_type1_queue(struct work_struct *work);
+
 /* ---- runs (vfio_runs.c): pure ---- */
 
 /*
@@ -626,6 +628,7 @@ void vfio_refuse(struct vfio_type1_container *container, enum vfio_refusal reaso
  * @nr_regions: how many there are; like @regions
  * @npages: pages of them; like @regions
  * @orphaned: empties the registry when the process has died
+ * @closing: closes it, where that must not be waited for; has a reference
  */
 struct vfio_registry {
 	struct kref users;
@@ -639,6 +642,7 @@ struct vfio_registry {
 	unsigned int nr_regions;
 	unsigned long npages;
 	struct work_struct orphaned;
+	struct work_struct closing;
 };
 
 /**
@@ -892,6 +896,7 @@ static inline void vfio_spares_keep(struct vfio_spares *spares, void *spare)
  * @refuse_limit: limits the rate of messages, per enum vfio_refusal
  * @registry: what the process that this container belongs to has registered, or
  *	NULL; @lock
+ * @registers: memory was registered through it, or that was asked for; set once
  * @v2: VFIO_TYPE1v2_IOMMU semantics, constant
  * @strict: only registered memory can be mapped, constant
  * @nesting: VFIO_TYPE1_NESTING_IOMMU, constant
@@ -930,6 +935,7 @@ struct vfio_type1_container {
 	atomic_long_t refused[VFIO_REFUSE_NR];
 	struct ratelimit_state refuse_limit[VFIO_REFUSE_NR];
 	struct vfio_registry *registry;
+	bool registers;
 	bool v2;
 	bool strict;
 	bool nesting;

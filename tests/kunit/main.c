@@ -15,5 +15,10 @@ struct vfio_type1_params vfio_type1_params = {
 	.dma_entry_limit = 65535,
 };
 
+void vfio_type1_queue(struct work_struct *work)
+{
+	queue_work(system_unbound_wq, work);
+}
+
 MODULE_DESCRIPTION("KUnit suites of vfio_iommu_type1");
 MODULE_LICENSE("GPL");

@@ -11,8 +11,10 @@
 #include <kunit/test.h>
 #include <linux/cred.h>
 #include <linux/debugfs.h>
+#include <linux/delay.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/kthread.h>
 #include <linux/mman.h>
 #include <linux/mount.h>
 #include <linux/prandom.h>
@@ -149,6 +151,15 @@ static void drop_memory(struct fixture *fx)
 	fx->mapped = false;
 }
 
+/* What goes with the process's last container may go a moment later, if that was not used. */
+static void wait_uncharged(const struct fixture *fx)
+{
+	unsigned int i;
+
+	for (i = 0; i < 1000 && user_locked_vm() != fx->locked_vm; i++)
+		msleep(20);
+}
+
 static void registry_case_exit(struct kunit *test)
 {
 	struct fixture *fx = test->priv;
@@ -159,6 +170,7 @@ static void registry_case_exit(struct kunit *test)
 	for (c = 0; c < CONTAINERS; c++)
 		if (fx->container[c])
 			close_container(test, c);
+	wait_uncharged(fx);
 	KUNIT_EXPECT_EQ(test, fake_watch_count(), 0U);
 	KUNIT_EXPECT_EQ(test, fake_iommu.nr_domains, 0U);
 	KUNIT_EXPECT_STREQ(test, fake_iommu.violation, "");
@@ -1256,6 +1268,48 @@ static void last_container_takes_everything(struct kunit *test)
 		expect_nothing(test);
 		reopen_containers(test);
 	}
+}
+
+struct closing {
+	struct kunit *test;
+	struct completion done;
+};
+
+static int closing_thread(void *data)
+{
+	struct closing *closing = data;
+
+	close_container(closing->test, 1);
+	complete_all(&closing->done);
+	return 0;
+}
+
+/*
+ * The core may release a container that was never used while all processes wait. If it is
+ * the last one of a process that has something registered, that goes, but later.
+ */
+static void unused_containers_close_at_once(struct kunit *test)
+{
+	struct closing closing = { .test = test };
+	struct vfio_region *region;
+
+	make_memory(test, EIGHTS);
+	init_completion(&closing.done);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+	region = only_region(test);
+	refcount_inc(&region->users);
+	close_container(test, 0);
+	/* Nobody can unpin now; rather fail than hang. */
+	mutex_lock(&region->mapped_lock);
+	KUNIT_EXPECT_FALSE(test, IS_ERR(kthread_run(closing_thread, &closing, "vfio-closing")));
+	KUNIT_EXPECT_NE(test, wait_for_completion_timeout(&closing.done, 10 * HZ), 0UL);
+	expect_pins(test, 0, 20, 1);
+	mutex_unlock(&region->mapped_lock);
+	wait_for_completion(&closing.done);
+	wait_uncharged(test->priv);
+	vfio_region_put(region);
+	expect_nothing(test);
+	reopen_containers(test);
 }
 
 /* What is mapped outlives the process that registered it, and no more. */
@@ -2391,6 +2445,7 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(strict_containers_map_registered_memory_only),
 	KUNIT_CASE(unregister_waits_for_no_mapping),
 	KUNIT_CASE(last_container_takes_everything),
+	KUNIT_CASE(unused_containers_close_at_once),
 	KUNIT_CASE(end_of_the_process_takes_what_is_not_mapped),
 	KUNIT_CASE(what_is_mapped_outlives_the_process),
 	KUNIT_CASE(what_outlives_the_process_is_used),
