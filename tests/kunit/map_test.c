@@ -524,6 +524,30 @@ static void written_pages_are_dirty(struct kunit *test)
 	drop_user_memory(test);
 }
 
+/* Also where both kinds of pages go at once, in any order. */
+static void read_pages_stay_clean_among_written_ones(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int odd, i;
+
+	add_domain(test, test->param_value);
+	make_user_memory(test, SINGLES, ENTRIES);
+	for (odd = 0; odd < 2; odd++) {
+		for (i = 0; i < ENTRIES; i++) {
+			ClearPageDirty(fx->pages[i]);
+			KUNIT_ASSERT_EQ(test, 0, map(test, i * PAGE_SIZE,
+						     fx->vaddr + i * PAGE_SIZE, 1,
+						     i % 2 == odd ? RW : IOMMU_READ));
+		}
+		expect_unmap(test, 0, ENTRIES);
+		for (i = 0; i < ENTRIES; i++)
+			KUNIT_EXPECT_EQ_MSG(test, PageDirty(fx->pages[i]), i % 2 == odd,
+					    "page %u", i);
+	}
+	expect_nothing(test);
+	drop_user_memory(test);
+}
+
 /*
  * Runs go on across the batches in which memory is pinned. There is less memory
  * than a batch holds: the block repeats itself.
@@ -1291,6 +1315,7 @@ static struct kunit_case map_cases[] = {
 	KUNIT_CASE_PARAM(map_costs_a_sync_per_hundred_runs, mock_flavour_gen),
 	KUNIT_CASE_PARAM(unmap_costs_a_sync_per_window, mock_flavour_gen),
 	KUNIT_CASE_PARAM(written_pages_are_dirty, mock_flavour_gen),
+	KUNIT_CASE_PARAM(read_pages_stay_clean_among_written_ones, mock_flavour_gen),
 	KUNIT_CASE_PARAM(runs_of_ram_cross_batches, mock_flavour_gen),
 	KUNIT_CASE_PARAM(granules_take_what_is_contiguous, granule_gen_params),
 	KUNIT_CASE_PARAM(large_folios_are_runs_as_far_as_in_order, mock_flavour_gen),
