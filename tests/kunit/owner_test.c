@@ -342,6 +342,29 @@ static void new_owner_needs_room_for_the_charge(struct kunit *test)
 	lend_end(fx, LOW_PAGES);
 }
 
+/* Who may lock as much as it likes gets it, whatever its limit. */
+static void privileged_new_owner_needs_no_room(struct kunit *test)
+{
+	struct rlimit *limit = &current->signal->rlim[RLIMIT_MEMLOCK], old_limit = *limit;
+	struct mm_struct *other = user_other_mm(test, true);
+	struct fixture *fx = test->priv;
+	int given;
+
+	add_iommu(test);
+	KUNIT_ASSERT_EQ(test, 0, map_low(fx));
+	lend(fx, find(fx, LOW_IOVA), other);
+	take_low(test);
+	limit->rlim_cur = 0;
+	given = give_low(fx);
+	*limit = old_limit;
+	KUNIT_EXPECT_EQ(test, given, 0);
+	KUNIT_EXPECT_EQ(test, other->locked_vm, 100UL);
+	/* That of lend(), and the new one. */
+	KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm + 2 * LOW_PAGES);
+	KUNIT_EXPECT_EQ(test, unmap_all(test), (u64)LOW_SIZE);
+	lend_end(fx, LOW_PAGES);
+}
+
 /* ---- kernel threads ---- */
 
 /* Who has no memory of its own can neither map nor take over a mapping. */
@@ -572,6 +595,7 @@ static struct kunit_case owner_cases[] = {
 	KUNIT_CASE(another_process_does_not_copy),
 	KUNIT_CASE(new_address_moves_the_charge),
 	KUNIT_CASE(new_owner_needs_room_for_the_charge),
+	KUNIT_CASE(privileged_new_owner_needs_no_room),
 	KUNIT_CASE(kernel_threads_own_nothing),
 	KUNIT_CASE(memory_is_the_owners_in_any_thread),
 	KUNIT_CASE(killed_map_leaves_nothing),
