@@ -487,7 +487,9 @@ struct meanwhile {
 	struct kunit *test;
 	struct vfio_registry *registry;
 	unsigned int page, npages, c;
-	enum { NOTHING, REGISTER, UNREGISTER, UNREGISTER_ALL, COUNT_MAPPINGS, CLOSE, DIE } what;
+	enum {
+		NOTHING, REGISTER, UNREGISTER, UNREGISTER_ALL, MAP, COUNT_MAPPINGS, CLOSE, DIE
+	} what;
 	int ret;
 };
 
@@ -513,6 +515,9 @@ static void do_meanwhile(void *data)
 		do
 			m->ret = unreg(m->test, m->c, m->page, m->npages);
 		while (!m->ret);
+		break;
+	case MAP:
+		m->ret = map(m->test, m->c, 0, m->page, m->npages);
 		break;
 	case COUNT_MAPPINGS:
 		m->ret = vfio_region_mappings(only_region(m->test));
@@ -684,6 +689,33 @@ static void registering_again_keeps_nobody_waiting(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, closing.ret);
 	expect_nothing(test);
 	reopen_containers(test);
+}
+
+/* Two that look at the same marked memory at once: its mark goes once. */
+static void mark_goes_once(struct kunit *test)
+{
+	struct meanwhile whole = { .what = MAP, .page = 3, .npages = 40, .c = 1 };
+	struct meanwhile part = { .what = MAP, .page = 4, .npages = 3, .c = 1 };
+	struct meanwhile *const others[] = { &whole, &part };
+	unsigned int i;
+
+	make_memory(test, EIGHTS);
+	for (i = 0; i < ARRAY_SIZE(others); i++) {
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 3, 40, false));
+		change_page(test, 5, false);
+		KUNIT_EXPECT_EQ(test, 0, reg_while(test, others[i], 40));
+		KUNIT_ASSERT_EQ(test, 0, others[i]->ret);
+		KUNIT_EXPECT_EQ(test, only_region(test)->nr_marked, 0U);
+		/* The next change is seen. */
+		change_page(test, 5, true);
+		KUNIT_EXPECT_EQ(test, only_region(test)->nr_marked, 1U);
+		KUNIT_EXPECT_EQ(test, -ESTALE, map(test, 0, 0, 5, 1));
+		change_back(test, 5);
+		must_unmap(test, 1, 0, others[i]->npages);
+		KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 3, 40));
+		KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 3, 40));
+		expect_nothing(test);
+	}
 }
 
 /* Who looks at a region is no mapping of it; and what is mapped stays registered. */
@@ -1787,6 +1819,28 @@ static void killed_callers_leave_nothing(struct kunit *test)
 	expect_nothing(test);
 }
 
+static int map_all_pages(void *data)
+{
+	struct kunit *test = data;
+
+	return map(test, 0, 0, 0, NPAGES);
+}
+
+/* A killed caller's MAP of much registered memory ends, without a look at the memory. */
+static void killed_map_of_a_region_leaves_nothing(struct kunit *test)
+{
+	make_memory(test, SINGLES);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, NPAGES, false));
+	fake_watch_looks();
+	KUNIT_EXPECT_EQ(test, -EINTR, user_call_killed(test, map_all_pages, test));
+	KUNIT_EXPECT_EQ(test, fake_watch_looks(), 0U);
+	KUNIT_EXPECT_EQ(test, refcount_read(&only_region(test)->users), 1U);
+	expect_pins(test, 0, NPAGES, 1);
+	expect_charge(test, NPAGES);
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, NPAGES));
+	expect_nothing(test);
+}
+
 /* What a reader of debugfs sees. */
 struct seen {
 	unsigned long vaddr[4];
@@ -2425,6 +2479,7 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(changed_memory_is_not_registered_again),
 	KUNIT_CASE(registering_keeps_nobody_waiting),
 	KUNIT_CASE(registering_again_keeps_nobody_waiting),
+	KUNIT_CASE(mark_goes_once),
 	KUNIT_CASE(registering_again_is_no_mapping),
 	KUNIT_CASE(regions_do_not_overlap),
 	KUNIT_CASE(wrong_values_are_refused),
@@ -2461,6 +2516,7 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(kernel_threads_register_nothing),
 	KUNIT_CASE(closed_containers_register_nothing),
 	KUNIT_CASE(killed_callers_leave_nothing),
+	KUNIT_CASE(killed_map_of_a_region_leaves_nothing),
 	KUNIT_CASE(regions_are_listed_in_order),
 	KUNIT_CASE(killed_readers_wait_for_no_lock),
 	KUNIT_CASE(changed_memory_is_refused),
