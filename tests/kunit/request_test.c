@@ -495,6 +495,7 @@ struct request {
 	enum { MAP, UNMAP, UNMAP_ALL } op;
 	u64 first;
 	unsigned int npages;
+	unsigned long bitmap;	/* of UNMAP, unless 0 */
 	struct task_struct *task;
 	struct completion done;
 	int ret;
@@ -504,14 +505,18 @@ struct request {
 static int request_thread(void *data)
 {
 	struct request *r = data;
+	struct vfio_dirty_request dirty = {
+		.bitmap = (u64 __user *)r->bitmap, .pgsize = PAGE_SIZE,
+	};
 
 	allow_signal(SIGKILL);
 	user_mem_borrow();
 	if (r->op == MAP)
 		r->ret = map_pages(r->fx, r->first, r->npages);
 	else if (r->op == UNMAP)
-		r->ret = unmap_bytes(r->fx, r->first * PAGE_SIZE, r->npages * PAGE_SIZE,
-				     &r->unmapped);
+		r->ret = vfio_unmap_dma(r->fx->container, r->first * PAGE_SIZE,
+					r->npages * PAGE_SIZE, false, r->bitmap ? &dirty : NULL,
+					&r->unmapped);
 	else
 		r->ret = unmap_all(r->fx, &r->unmapped);
 	user_mem_return();
@@ -641,6 +646,58 @@ static void waiters_go_on_after_a_failed_map(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, fx->mock->nr_ptes, 4U);
 }
 
+/*
+ * UNMAP waits for the memory that it reports dirty pages to, which then is not there: the
+ * mapping stays, and who waited for it goes on.
+ */
+static void waiters_go_on_after_a_failed_report(struct kunit *test)
+{
+	struct request others[] = {
+		{ .op = MAP, .first = 12, .npages = 4 },
+		{ .op = UNMAP, .first = 10, .npages = 4 },
+		{ .op = UNMAP_ALL },
+	};
+	static const int want[] = { -EEXIST, 0, 0 };
+	struct fixture *fx = test->priv;
+	unsigned int i;
+	u64 unmapped;
+
+	KUNIT_ASSERT_EQ(test, 0, vfio_dirty_start(fx->container));
+	for (i = 0; i < ARRAY_SIZE(others); i++) {
+		struct request slow = { .op = UNMAP, .first = 10, .npages = 4 };
+		struct user_faults faults = { .pfn = MMIO_PFN };
+		struct completion gate;
+		bool waited, done;
+
+		KUNIT_ASSERT_EQ(test, 0, map_pages(fx, 10, 4));
+		slow.bitmap = user_map_faults(test, &faults, 1, PROT_READ | PROT_WRITE);
+		init_completion(&faults.entered);
+		init_completion(&gate);
+		faults.gate = &gate;
+		start(test, &slow);
+		KUNIT_ASSERT_TRUE(test, wait_for_completion_timeout(&faults.entered, 10 * HZ));
+		start(test, &others[i]);
+		waited = waits(&others[i]);
+		complete(&gate);
+		KUNIT_ASSERT_TRUE(test, finish(&slow));
+		done = waited && finish(&others[i]);
+		if (!done) {
+			/* Rather fail than leave it behind. */
+			send_sig(SIGKILL, others[i].task, 1);
+			KUNIT_ASSERT_TRUE(test, finish(&others[i]));
+		}
+		user_unmap(slow.bitmap, 1);
+		KUNIT_EXPECT_EQ(test, slow.ret, -EFAULT);
+		KUNIT_EXPECT_EQ(test, slow.unmapped, 0ULL);
+		KUNIT_EXPECT_TRUE_MSG(test, waited, "request %u", i);
+		KUNIT_ASSERT_TRUE_MSG(test, done, "request %u still waits", i);
+		KUNIT_EXPECT_EQ_MSG(test, others[i].ret, want[i], "request %u", i);
+		KUNIT_ASSERT_EQ(test, 0, unmap_all(fx, &unmapped));
+		KUNIT_EXPECT_EQ_MSG(test, others[i].unmapped + unmapped, 4 * (u64)PAGE_SIZE,
+				    "request %u", i);
+	}
+}
+
 /* A killed process stops to wait, and has done nothing. */
 static void killed_waiter_has_done_nothing(struct kunit *test)
 {
@@ -765,6 +822,7 @@ static struct kunit_case request_cases[] = {
 	KUNIT_CASE(disjoint_requests_do_not_wait),
 	KUNIT_CASE(requests_wait_for_a_map_under_way),
 	KUNIT_CASE(waiters_go_on_after_a_failed_map),
+	KUNIT_CASE(waiters_go_on_after_a_failed_report),
 	KUNIT_CASE(killed_waiter_has_done_nothing),
 	KUNIT_CASE(unmap_that_has_begun_goes_on),
 	KUNIT_CASE(tables_grow_once_for_all_who_wait),

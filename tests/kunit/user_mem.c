@@ -165,8 +165,13 @@ static vm_fault_t layout_fault(struct vm_fault *vmf)
 {
 	struct user_faults *faults = vmf->vma->vm_private_data;
 	unsigned long page = (vmf->address - vmf->vma->vm_start) >> PAGE_SHIFT;
+	struct completion *gate = xchg(&faults->gate, NULL);
 
 	faults->nr++;
+	if (gate) {
+		complete(&faults->entered);
+		wait_for_completion(gate);
+	}
 	if (faults->retry && vmf->flags & FAULT_FLAG_ALLOW_RETRY) {
 		faults->retry = false;
 		if (faults->kill)

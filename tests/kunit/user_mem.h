@@ -7,6 +7,7 @@
 #define _TESTS_KUNIT_USER_MEM_H
 
 #include <kunit/test.h>
+#include <linux/completion.h>
 #include <linux/mm.h>
 
 /* Physically contiguous pages, aligned to their size. */
@@ -40,6 +41,8 @@ unsigned long user_map_pfns(struct kunit *test, unsigned long at, unsigned long 
  * @nr: faults so far
  * @retry: the next fault drops the mmap_lock and has to be repeated
  * @kill: and whoever it is gets killed then
+ * @entered: completed by the fault that waits for @gate
+ * @gate: the next fault waits for it, if not NULL
  */
 struct user_faults {
 	unsigned long pfn;
@@ -48,6 +51,8 @@ struct user_faults {
 	unsigned int nr;
 	bool retry;
 	bool kill;
+	struct completion entered;
+	struct completion *gate;
 };
 
 unsigned long user_map_faults(struct kunit *test, struct user_faults *faults, unsigned int npages,
