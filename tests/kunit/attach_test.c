@@ -555,6 +555,43 @@ static void map_and_unmap_reach_both_domains(struct kunit *test)
 	expect_no_mappings(test);
 }
 
+/*
+ * A new domain has tables of its own, which do not reach as far as the others' by now. They
+ * are made to, by a page that goes at once, whether or not there is something to copy.
+ */
+static void tables_of_a_new_domain_are_made_to_reach(struct kunit *test)
+{
+	const u64 far = BIT_ULL(45), farther = far + SZ_1M;
+	struct fixture *fx = test->priv;
+	unsigned int copies, unmaps;
+
+	for (copies = 0; copies < 2; copies++) {
+		must_attach(test, 0, &plain);
+		KUNIT_ASSERT_EQ(test, 0, map_bytes(test, far, fx->vaddr, PAGE_SIZE, RW));
+		if (!copies)
+			must_unmap(test, far, PAGE_SIZE);
+		must_attach(test, 1, param(test));
+		KUNIT_ASSERT_PTR_NE(test, mock(0), mock(1));
+		KUNIT_EXPECT_EQ(test, mock(1)->nr_ptes, copies);
+		unmaps = mock(1)->nr_unmap;
+		KUNIT_ASSERT_EQ(test, 0, map_bytes(test, farther, fx->vaddr + PAGE_SIZE, PAGE_SIZE,
+						   RW));
+		KUNIT_EXPECT_EQ(test, mock(1)->nr_unmap, unmaps + 1);
+		/* Once. */
+		must_unmap(test, farther, PAGE_SIZE);
+		unmaps = mock(1)->nr_unmap;
+		KUNIT_ASSERT_EQ(test, 0, map_bytes(test, farther, fx->vaddr + PAGE_SIZE, PAGE_SIZE,
+						   RW));
+		KUNIT_EXPECT_EQ(test, mock(1)->nr_unmap, unmaps);
+		must_unmap(test, farther, PAGE_SIZE);
+		if (copies)
+			must_unmap(test, far, PAGE_SIZE);
+		expect_no_mappings(test);
+		detach(test, 1);
+		detach(test, 0);
+	}
+}
+
 /* Whichever call to whichever domain fails, MAP leaves nothing in either. */
 static void map_failure_unwinds_both_domains(struct kunit *test)
 {
@@ -1874,6 +1911,7 @@ static struct kunit_case attach_cases[] = {
 	KUNIT_CASE(silent_iommu_is_not_coherent),
 	KUNIT_CASE(probe_runs_after_coherency_and_leaves_nothing),
 	KUNIT_CASE_PARAM(map_and_unmap_reach_both_domains, unlike_gen_params),
+	KUNIT_CASE_PARAM(tables_of_a_new_domain_are_made_to_reach, unlike_gen_params),
 	KUNIT_CASE_PARAM(map_failure_unwinds_both_domains, unlike_gen_params),
 	KUNIT_CASE_PARAM(primary_domain_can_leave, unlike_gen_params),
 	KUNIT_CASE_PARAM(second_domain_can_leave, unlike_gen_params),
