@@ -710,6 +710,31 @@ static void marks_go_where_memory_is_the_same(void **state)
 	close(fd);
 }
 
+/* What lies next to memory that goes gets no mark: it would be looked at in vain. */
+static void marks_end_where_the_change_does(void **state)
+{
+	static void *(*const alloc[])(size_t size) = { mem_scattered, mem_thp };
+	const struct fixture *f = *state;
+	const size_t size = 8 * MIB;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(alloc); i++) {
+		char *mem = alloc[i](size);
+
+		at_step("memory %u", i);
+		assert_int_equal((unsigned long)mem % VU_2M, 0);
+		assert_ok(vu_register(f->container, mem, size, 0));
+		assert_int_equal(region_marks(), 0);
+		/* The last page of 2 MiB, and the first. */
+		assert_int_equal(munmap(mem + VU_2M - VU_PAGE, VU_PAGE), 0);
+		assert_int_equal(region_marks(), 1);
+		assert_int_equal(munmap(mem + 2 * VU_2M, VU_PAGE), 0);
+		assert_int_equal(region_marks(), 2);
+		assert_ok(vu_unregister(f->container, mem, size));
+		vu_free(mem, size);
+	}
+}
+
 static void mappings_tell_protections(void **state)
 {
 	static const struct {
@@ -1120,6 +1145,7 @@ int main(void)
 		TEST_V2(mappings_tell_the_layout_of_each_kind_of_memory),
 		TEST_V2(registered_memory_is_told),
 		TEST_V2(marks_go_where_memory_is_the_same),
+		TEST_V2(marks_end_where_the_change_does),
 		TEST_V2(mappings_tell_protections),
 		TEST_V2(mappings_are_all_there_and_in_order),
 		TEST_V2(counters_count_requests_pages_and_calls),
