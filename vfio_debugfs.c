@@ -6,11 +6,15 @@
  *
  * Whoever maps and unmaps must not notice that somebody reads:
  *
- *  - The set of mappings is read under tree->lock, some mappings at a time, from
- *    an IOVA on.  What comes or goes meanwhile is seen or not.
+ *  - What grows with the number of mappings or regions is read in steps: one step per
+ *    lock, and the next one from the address after it.  What comes or goes meanwhile
+ *    is seen or not.
  *  - A run list may be long.  Its mapping is made HELD, which excludes who would
  *    unmap it and nobody else, for as long as the list is read.
- *  - Counters are kept per CPU, and added up here.
+ *  - Sums are kept, not counted: per CPU, or with the set of mappings.
+ *
+ * Nor must a reader hang because somebody holds a lock for as long as he likes: after a
+ * second it says that the container is busy, and its file ends.
  *
  * Files go before their container does: debugfs_remove() waits for whoever reads
  * one, and whoever still has one open finds nothing in it.
@@ -28,7 +32,9 @@
 
 #define FORMAT_VERSION	1
 /* Mappings looked at before tree->lock is dropped. */
-#define TREE_STEP	256
+#define TREE_STEP	16
+/* For how long, in ticks, who reads a file waits for locks in all. */
+#define PATIENCE	HZ
 
 /* NULL without vfio_debugfs_init(), as in the KUnit module. */
 static struct dentry *debugfs_root;
@@ -48,46 +54,154 @@ static int version_show(struct seq_file *m, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(version);
 
-/* ---- all mappings, step by step ---- */
+/* ---- locks that somebody may hold for long ---- */
 
-typedef void (*mapping_fn_t)(const struct vfio_dma *dma, void *data);
-
-/* Call @fn, which must not sleep, for each mapping. */
-static void walk_mappings(struct vfio_dma_tree *tree, mapping_fn_t fn, void *data)
+static bool try_lock(struct vfio_type1_container *container)
 {
-	struct vfio_dma *dma;
-	u64 iova = 0;
-	unsigned int n;
+	return down_read_trylock(&container->lock);
+}
 
-	do {
-		spin_lock(&tree->lock);
-		dma = vfio_dma_tree_first(tree, iova, U64_MAX);
-		for (n = 0; dma && n < TREE_STEP; n++) {
-			fn(dma, data);
-			/* If it is the last byte of all, no mapping comes after it. */
-			iova = dma->last + 1;
-			dma = vfio_dma_tree_next(dma);
-		}
-		spin_unlock(&tree->lock);
-		cond_resched();
-	} while (dma);
+static bool try_turn(struct vfio_type1_container *container)
+{
+	return mutex_trylock(&container->debugfs_lock);
+}
+
+/*
+ * Take a lock by @try: there is no down_read() that gives up.  Return: 0; -EBUSY once
+ * @patience, which waiting takes away from, is gone; -EINTR on a fatal signal.
+ */
+static int wait_for(bool (*try)(struct vfio_type1_container *container),
+		    struct vfio_type1_container *container, unsigned long *patience)
+{
+	unsigned long begun;
+
+	while (!try(container)) {
+		if (!*patience)
+			return -EBUSY;
+		begun = jiffies;
+		schedule_timeout_killable(1);
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		*patience -= min(*patience, jiffies - begun);
+	}
+	return 0;
+}
+
+static int say_busy(struct seq_file *m)
+{
+	seq_puts(m, "busy\n");
+	return 0;
+}
+
+/* Show what fits into one look under container->lock. */
+static int show_locked(struct seq_file *m,
+		       int (*show)(struct seq_file *m, struct vfio_type1_container *container))
+{
+	struct vfio_type1_container *container = m->private;
+	unsigned long patience = PATIENCE;
+	int ret = wait_for(try_lock, container, &patience);
+
+	if (ret)
+		return ret == -EBUSY ? say_busy(m) : ret;
+	ret = show(m, container);
+	up_read(&container->lock);
+	return ret;
+}
+
+/* ---- files that are read step by step ---- */
+
+/**
+ * struct steps - an open file with a line for each of many things, by address
+ * @container: the container, until its files are removed
+ * @look: take a look at the first thing that begins at @from or after it, and set @first
+ *	and @last; returns 1, 0 if there is none, -EBUSY, or -EINTR
+ * @patience: ticks that it may still wait for locks
+ * @busy: it could not have a lock: that is the last line
+ * @first: first byte of the thing that is shown
+ * @last: last byte
+ */
+struct steps {
+	struct vfio_type1_container *container;
+	int (*look)(struct steps *steps, u64 from);
+	unsigned long patience;
+	bool busy;
+	u64 first;
+	u64 last;
+};
+
+/*
+ * seq_file's positions are page numbers: where to look for the next thing.  Between two
+ * of them no lock is held.
+ */
+#define POS_MAX	((loff_t)(U64_MAX >> PAGE_SHIFT))
+
+static void *steps_at(struct steps *steps, loff_t *pos)
+{
+	int ret;
+
+	if (*pos > POS_MAX)
+		return NULL;
+	ret = steps->look(steps, (u64)*pos << PAGE_SHIFT);
+	steps->busy = ret == -EBUSY;
+	if (steps->busy)
+		return steps;
+	if (ret <= 0)
+		return ERR_PTR(ret);
+	*pos = steps->first >> PAGE_SHIFT;
+	return steps;
+}
+
+static void *steps_start(struct seq_file *m, loff_t *pos)
+{
+	struct steps *steps = m->private;
+
+	if (!*pos)
+		steps->patience = PATIENCE;
+	return steps_at(steps, pos);
+}
+
+static void *steps_next(struct seq_file *m, void *v, loff_t *pos)
+{
+	struct steps *steps = v;
+
+	*pos = steps->busy ? POS_MAX + 1 : (loff_t)(steps->last >> PAGE_SHIFT) + 1;
+	return steps_at(steps, pos);
+}
+
+static void steps_stop(struct seq_file *m, void *v)
+{
+}
+
+/* @size bytes are the file's own, and begin with struct steps. */
+static int steps_open(struct inode *inode, struct file *file, const struct seq_operations *ops,
+		      int size, int (*look)(struct steps *steps, u64 from))
+{
+	struct steps *steps = __seq_open_private(file, ops, size);
+
+	if (!steps)
+		return -ENOMEM;
+	steps->container = inode->i_private;
+	steps->look = look;
+	return 0;
 }
 
 /* ---- status ---- */
 
-struct mapping_sums {
-	unsigned long mappings;
-	u64 bytes;
-	unsigned long locked_pages;
-};
-
-static void sum_mapping(const struct vfio_dma *dma, void *data)
+/**
+ * vfio_count_sum() - what all CPUs have counted
+ * @container: the container
+ * @which: of what
+ *
+ * Return: the sum; of what goes down, too, it may be less than 0 while that changes.
+ */
+u64 vfio_count_sum(const struct vfio_type1_container *container, enum vfio_count which)
 {
-	struct mapping_sums *sums = data;
+	u64 sum = 0;
+	int cpu;
 
-	sums->mappings++;
-	sums->bytes += dma->last - dma->iova + 1;
-	sums->locked_pages += READ_ONCE(dma->locked_vm);
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(per_cpu_ptr(container->counters, cpu)->value[which]);
+	return sum;
 }
 
 static const char *container_type(const struct vfio_type1_container *container)
@@ -99,24 +213,24 @@ static const char *container_type(const struct vfio_type1_container *container)
 	return container->v2 ? "v2" : "v1";
 }
 
-/* Single words, which need no lock: nobody should wait for an attach here. */
+/* Single words, which need no lock. */
 static int status_show(struct seq_file *m, void *unused)
 {
 	struct vfio_type1_container *container = m->private;
-	struct mapping_sums sums = {};
+	s64 locked = vfio_count_sum(container, VFIO_COUNT_LOCKED_PAGES);
+	unsigned int avail = READ_ONCE(container->tree.avail);
 
-	walk_mappings(&container->tree, sum_mapping, &sums);
 	seq_printf(m, "type %s\n", container_type(container));
 	seq_printf(m, "pid %d\n", container->opener_pid);
 	seq_puts(m, "comm ");
 	show_comm(m, container->opener_comm);
 	seq_printf(m, "open_ms %llu\n",
 		   (ktime_get_ns() - container->opened_ns) / NSEC_PER_MSEC);
-	seq_printf(m, "mappings %lu\n", sums.mappings);
-	seq_printf(m, "bytes %llu\n", sums.bytes);
-	seq_printf(m, "locked_pages %lu\n", sums.locked_pages);
+	seq_printf(m, "mappings %u\n", container->entry_limit - avail);
+	seq_printf(m, "bytes %llu\n", READ_ONCE(container->tree.bytes));
+	seq_printf(m, "locked_pages %lld\n", max_t(s64, locked, 0));
 	seq_printf(m, "entry_limit %u\n", container->entry_limit);
-	seq_printf(m, "entries_left %u\n", READ_ONCE(container->tree.avail));
+	seq_printf(m, "entries_left %u\n", avail);
 	seq_printf(m, "pgsizes 0x%lx\n", READ_ONCE(container->pgsize_bitmap));
 	seq_printf(m, "dirty_tracking %d\n", READ_ONCE(container->dirty_tracking));
 	seq_printf(m, "vaddr_invalid %u\n", READ_ONCE(container->tree.vaddr_invalid));
@@ -152,16 +266,13 @@ static void show_groups(struct seq_file *m, const struct list_head *groups, cons
 	}
 }
 
-static int domains_show(struct seq_file *m, void *unused)
+static int show_domains(struct seq_file *m, struct vfio_type1_container *container)
 {
-	struct vfio_type1_container *container = m->private;
 	const struct iommu_domain_geometry *geometry;
 	struct vfio_domain *domain;
 	unsigned int nr = 0;
 	char name[12];
 
-	if (down_read_killable(&container->lock))
-		return -EINTR;
 	list_for_each_entry(domain, &container->domains, next) {
 		geometry = &domain->domain->geometry;
 		snprintf(name, sizeof(name), "%u", nr++);
@@ -171,8 +282,12 @@ static int domains_show(struct seq_file *m, void *unused)
 		show_groups(m, &domain->groups, name);
 	}
 	show_groups(m, &container->emulated, "-");
-	up_read(&container->lock);
 	return 0;
+}
+
+static int domains_show(struct seq_file *m, void *unused)
+{
+	return show_locked(m, show_domains);
 }
 DEFINE_SHOW_ATTRIBUTE(domains);
 
@@ -193,24 +308,23 @@ static int show_cut(const struct vfio_iova_cut *cut, void *data)
 	return 0;
 }
 
-static int iova_show(struct seq_file *m, void *unused)
+static int show_iova(struct seq_file *m, struct vfio_type1_container *container)
 {
-	struct vfio_type1_container *container = m->private;
 	const struct vfio_iova_set *iova = &container->iova;
 	unsigned int i;
-	int ret;
 
-	if (down_read_killable(&container->lock))
-		return -EINTR;
 	/* In a container that never had a domain all are valid. */
 	if (!iova->nr)
 		seq_printf(m, "valid 0x0 0x%llx\n", U64_MAX);
 	for (i = 0; i < iova->nr; i++)
 		seq_printf(m, "valid 0x%llx 0x%llx\n", iova->ranges[i].first,
 			   iova->ranges[i].last);
-	ret = vfio_container_walk_cuts(container, show_cut, m);
-	up_read(&container->lock);
-	return ret;
+	return vfio_container_walk_cuts(container, show_cut, m);
+}
+
+static int iova_show(struct seq_file *m, void *unused)
+{
+	return show_locked(m, show_iova);
 }
 DEFINE_SHOW_ATTRIBUTE(iova);
 
@@ -283,14 +397,14 @@ static void survey_registered(const struct vfio_dma *dma, unsigned long pgsizes,
 
 /**
  * struct mappings_reader - an open mappings file
- * @container: the container, until its files are removed
+ * @steps: how it is read
  * @dma: copy of the mapping that is shown; only what needs no reference is used
  * @pid: thread group that mapped it
  * @region: vaddr of the registered memory that it is of; 0: none
  * @survey: of its runs, if it was LIVE, else empty
  */
 struct mappings_reader {
-	struct vfio_type1_container *container;
+	struct steps steps;
 	struct vfio_dma dma;
 	pid_t pid;
 	unsigned long region;
@@ -312,12 +426,12 @@ static struct vfio_dma *mappings_first(struct vfio_dma_tree *tree, u64 iova)
 }
 
 /*
- * Take a look at the first mapping from @iova on.  Its pages and its run list are its
- * owner's, so they are read only if nobody owns it.
+ * Take a look at the first mapping from @iova on, with both locks held.  Its pages and its
+ * run list are its owner's, so they are read only if nobody owns it.
  */
-static bool mappings_look(struct mappings_reader *reader, u64 iova)
+static bool mappings_find(struct mappings_reader *reader, u64 iova)
 {
-	struct vfio_type1_container *container = reader->container;
+	struct vfio_type1_container *container = reader->steps.container;
 	struct vfio_dma_tree *tree = &container->tree;
 	struct vfio_dma *dma;
 
@@ -353,49 +467,28 @@ static bool mappings_look(struct mappings_reader *reader, u64 iova)
 	return true;
 }
 
-/*
- * seq_file's positions are page numbers of IOVA: where to look for the next mapping.
- * Between two mappings container->lock is not held.
- */
-static void *mappings_at(struct mappings_reader *reader, loff_t *pos)
+/* One mapping: it may have very many runs. */
+static int mappings_look(struct steps *steps, u64 from)
 {
-	struct rw_semaphore *lock = &reader->container->lock;
-	bool found;
+	struct mappings_reader *reader = container_of(steps, struct mappings_reader, steps);
+	struct vfio_type1_container *container = steps->container;
+	bool found = false;
+	int ret;
 
-	/* For one mapping at a time: it may have very many runs. Who is killed reads no more. */
-	if (*pos > U64_MAX >> PAGE_SHIFT || down_read_killable(lock))
-		return NULL;
-	found = mappings_look(reader, (u64)*pos << PAGE_SHIFT);
-	up_read(lock);
+	ret = wait_for(try_turn, container, &steps->patience);
+	if (ret)
+		return ret;
+	ret = wait_for(try_lock, container, &steps->patience);
+	if (!ret) {
+		found = mappings_find(reader, from);
+		up_read(&container->lock);
+	}
+	mutex_unlock(&container->debugfs_lock);
 	if (!found)
-		return NULL;
-	*pos = reader->dma.iova >> PAGE_SHIFT;
-	return reader;
-}
-
-static void *mappings_start(struct seq_file *m, loff_t *pos)
-{
-	struct mappings_reader *reader = m->private;
-
-	if (mutex_lock_killable(&reader->container->debugfs_lock))
-		return ERR_PTR(-EINTR);
-	return mappings_at(reader, pos);
-}
-
-static void *mappings_next(struct seq_file *m, void *v, loff_t *pos)
-{
-	struct mappings_reader *reader = v;
-
-	*pos = (reader->dma.last >> PAGE_SHIFT) + 1;
-	return mappings_at(reader, pos);
-}
-
-static void mappings_stop(struct seq_file *m, void *v)
-{
-	struct mappings_reader *reader = m->private;
-
-	if (!IS_ERR(v))
-		mutex_unlock(&reader->container->debugfs_lock);
+		return ret;
+	steps->first = reader->dma.iova;
+	steps->last = reader->dma.last;
+	return 1;
 }
 
 static int mappings_show(struct seq_file *m, void *v)
@@ -411,6 +504,8 @@ static int mappings_show(struct seq_file *m, void *v)
 	const struct vfio_dma *dma = &reader->dma;
 	unsigned int i;
 
+	if (reader->steps.busy)
+		return say_busy(m);
 	seq_printf(m, "mapping 0x%llx size %llu vaddr 0x%lx prot %s%s state %s pid %d",
 		   (u64)dma->iova, (u64)(dma->last - dma->iova) + 1, dma->vaddr,
 		   dma->prot & IOMMU_READ ? "r" : "", dma->prot & IOMMU_WRITE ? "w" : "",
@@ -429,20 +524,17 @@ static int mappings_show(struct seq_file *m, void *v)
 }
 
 static const struct seq_operations mappings_seq = {
-	.start = mappings_start,
-	.next = mappings_next,
-	.stop = mappings_stop,
+	.start = steps_start,
+	.next = steps_next,
+	.stop = steps_stop,
 	.show = mappings_show,
 };
 
 static int mappings_open(struct inode *inode, struct file *file)
 {
-	struct mappings_reader *reader = __seq_open_private(file, &mappings_seq, sizeof(*reader));
-
-	if (!reader)
-		return -ENOMEM;
-	reader->container = inode->i_private;
-	return 0;
+	BUILD_BUG_ON(offsetof(struct mappings_reader, steps));
+	return steps_open(inode, file, &mappings_seq, sizeof(struct mappings_reader),
+			  mappings_look);
 }
 
 static const struct file_operations mappings_fops = {
@@ -455,19 +547,9 @@ static const struct file_operations mappings_fops = {
 
 /* ---- counters ---- */
 
-static u64 counter_sum(const struct vfio_type1_container *container, enum vfio_count which)
-{
-	u64 sum = 0;
-	int cpu;
-
-	for_each_possible_cpu(cpu)
-		sum += READ_ONCE(per_cpu_ptr(container->counters, cpu)->value[which]);
-	return sum;
-}
-
 static int counters_show(struct seq_file *m, void *unused)
 {
-	static const char *const names[VFIO_COUNT_NR] = {
+	static const char *const names[VFIO_COUNT_LOCKED_PAGES] = {
 		[VFIO_COUNT_MAPS] = "maps",
 		[VFIO_COUNT_UNMAPS] = "unmaps",
 		[VFIO_COUNT_MAPPED_PAGES] = "mapped_pages",
@@ -489,8 +571,8 @@ static int counters_show(struct seq_file *m, void *unused)
 	unsigned int i;
 	u64 sum;
 
-	for (i = 0; i < VFIO_COUNT_NR; i++) {
-		sum = counter_sum(container, i);
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		sum = vfio_count_sum(container, i);
 		if (i >= VFIO_COUNT_PIN_CYCLES)
 			sum = vfio_container_ns(container, sum);
 		seq_printf(m, "%s %llu\n", names[i], sum);
@@ -507,35 +589,75 @@ DEFINE_SHOW_ATTRIBUTE(counters);
 
 /* ---- registered memory ---- */
 
-static void show_region(const struct vfio_region *region, void *data)
-{
-	struct seq_file *m = data;
+/**
+ * struct regions_reader - an open regions file
+ * @steps: how it is read
+ * @view: the region that is shown
+ */
+struct regions_reader {
+	struct steps steps;
+	struct vfio_region_view view;
+};
 
-	seq_printf(m, "region 0x%lx size %llu prot %s pid %d registered %lu mappings %u charged %lu marked %u kept %d\n",
-		   region->vaddr, PFN_PHYS(region->npages), region->read_only ? "r" : "rw",
-		   region->owner.task->tgid, READ_ONCE(region->registered),
-		   vfio_region_mappings(region), region->locked_vm,
-		   READ_ONCE(region->nr_marked), READ_ONCE(region->kept));
+static int regions_look(struct steps *steps, u64 from)
+{
+	struct regions_reader *reader = container_of(steps, struct regions_reader, steps);
+	struct vfio_region_view *view = &reader->view;
+	struct vfio_type1_container *container = steps->container;
+	bool found;
+	int ret;
+
+	ret = wait_for(try_lock, container, &steps->patience);
+	if (ret)
+		return ret;
+	found = vfio_registry_look(container, from, view);
+	up_read(&container->lock);
+	if (!found)
+		return 0;
+	steps->first = view->vaddr;
+	steps->last = view->vaddr + (view->npages << PAGE_SHIFT) - 1;
+	return 1;
 }
 
-static int regions_show(struct seq_file *m, void *unused)
+static int regions_show(struct seq_file *m, void *v)
 {
-	struct vfio_type1_container *container = m->private;
+	const struct regions_reader *reader = v;
+	const struct vfio_region_view *view = &reader->view;
 
-	if (down_read_killable(&container->lock))
-		return -EINTR;
-	vfio_registry_for_each(container, show_region, m);
-	up_read(&container->lock);
+	if (reader->steps.busy)
+		return say_busy(m);
+	seq_printf(m, "region 0x%lx size %llu prot %s pid %d registered %lu mappings %u charged %lu marked %u kept %d\n",
+		   view->vaddr, PFN_PHYS(view->npages), view->read_only ? "r" : "rw", view->pid,
+		   view->registered, view->mappings, view->locked_vm, view->nr_marked, view->kept);
 	return 0;
 }
-DEFINE_SHOW_ATTRIBUTE(regions);
+
+static const struct seq_operations regions_seq = {
+	.start = steps_start,
+	.next = steps_next,
+	.stop = steps_stop,
+	.show = regions_show,
+};
+
+static int regions_open(struct inode *inode, struct file *file)
+{
+	BUILD_BUG_ON(offsetof(struct regions_reader, steps));
+	return steps_open(inode, file, &regions_seq, sizeof(struct regions_reader), regions_look);
+}
+
+static const struct file_operations regions_fops = {
+	.owner = THIS_MODULE,
+	.open = regions_open,
+	.read = seq_read,
+	.llseek = seq_lseek,
+	.release = seq_release_private,
+};
 
 /* ---- progress ---- */
 
 /* A PENDING mapping keeps its owner: that changes with container->lock held for write. */
-static void show_progress(const struct vfio_dma *dma, void *data)
+static void show_progress(struct seq_file *m, const struct vfio_dma *dma)
 {
-	struct seq_file *m = data;
 	const struct vfio_type1_container *container = m->private;
 	char comm[TASK_COMM_LEN];
 
@@ -552,8 +674,23 @@ static void show_progress(const struct vfio_dma *dma, void *data)
 static int progress_show(struct seq_file *m, void *unused)
 {
 	struct vfio_type1_container *container = m->private;
+	struct vfio_dma_tree *tree = &container->tree;
+	struct vfio_dma *dma;
+	unsigned int n;
+	u64 iova = 0;
 
-	walk_mappings(&container->tree, show_progress, m);
+	do {
+		spin_lock(&tree->lock);
+		dma = vfio_dma_tree_first(tree, iova, U64_MAX);
+		for (n = 0; dma && n < TREE_STEP; n++) {
+			show_progress(m, dma);
+			/* If it is the last byte of all, no mapping comes after it. */
+			iova = dma->last + 1;
+			dma = vfio_dma_tree_next(dma);
+		}
+		spin_unlock(&tree->lock);
+		cond_resched();
+	} while (dma && !fatal_signal_pending(current));
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(progress);

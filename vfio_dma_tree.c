@@ -37,6 +37,7 @@ void vfio_dma_tree_init(struct vfio_dma_tree *tree, unsigned int avail)
 	tree->root = RB_ROOT;
 	tree->kept = RB_ROOT;
 	tree->avail = avail;
+	tree->bytes = 0;
 	tree->vaddr_invalid = 0;
 	tree->changes = 0;
 	init_waitqueue_head(&tree->wait);
@@ -171,6 +172,7 @@ int vfio_dma_tree_insert(struct vfio_dma_tree *tree, struct vfio_dma *dma,
 	if (!tree->avail)
 		return -ENOSPC;
 	tree->avail--;
+	tree->bytes += dma->last - dma->iova + 1;
 	dma->state = VFIO_DMA_PENDING;
 	rb_link_node(&dma->node, parent, link);
 	rb_insert_color(&dma->node, &tree->root);
@@ -239,6 +241,7 @@ void vfio_dma_tree_remove(struct vfio_dma_tree *tree, struct vfio_dma *dma)
 	rb_erase(&dma->node, dma->state == VFIO_DMA_KEPT ? &tree->kept : &tree->root);
 	tree->vaddr_invalid -= dma->vaddr_invalid;
 	tree->avail++;
+	tree->bytes -= dma->last - dma->iova + 1;
 	tree->changes++;
 }
 

@@ -177,7 +177,7 @@ static int external_pin_page(struct vfio_type1_container *container, struct vfio
 		ret = vfio_account_charge(&dma->owner, ram);
 		if (ret)
 			goto unpin;
-		dma->locked_vm += ram;
+		vfio_dma_note_charge(container, dma, ram);
 	}
 	*result = external_add(container, dma, pin, iova, vfio_run_pfn(run));
 	mmput(dma->owner.mm);
@@ -205,14 +205,15 @@ static void external_put_own(const struct vfio_dma *dma, unsigned long pfn)
 }
 
 /* Unpin a page, and give back what was charged for it by itself. */
-static void external_put_page(struct vfio_dma *dma, unsigned long pfn)
+static void external_put_page(struct vfio_type1_container *container, struct vfio_dma *dma,
+			      unsigned long pfn)
 {
 	struct vfio_run run = vfio_run_make(pfn, 1, vfio_run_flags(dma->prot) |
 					    (vfio_pfn_is_reserved(pfn) ? VFIO_RUN_RESERVED : 0));
 
 	/* If it is in a domain, its charge is the mapping's. */
 	if (!dma->mapped && !vfio_run_reserved(run) && dma->locked_vm) {
-		dma->locked_vm--;
+		vfio_dma_note_charge(container, dma, -1);
 		vfio_account_refund(&dma->owner, 1);
 	}
 	vfio_unpin_runs(&run, 1);
@@ -230,7 +231,7 @@ static void external_unpin_page(struct vfio_type1_container *container, struct v
 	if (pin->own)
 		external_put_own(dma, pin->pfn);
 	else if (!dma->region)
-		external_put_page(dma, pin->pfn);
+		external_put_page(container, dma, pin->pfn);
 	kfree(pin);
 	/* An UNMAP may be waiting for this. */
 	if (RB_EMPTY_ROOT(&dma->external))
@@ -704,7 +705,7 @@ bool vfio_external_keep(struct vfio_type1_container *container, struct vfio_dma 
 	if (dma->region) {
 		external_get_own(dma);
 		vfio_account_refund(&dma->owner, dma->locked_vm);
-		dma->locked_vm = 0;
+		vfio_dma_note_charge(container, dma, -dma->locked_vm);
 		vfio_region_leave(dma);
 		dma->region = NULL;
 		vfio_runs_init(&dma->runs);
@@ -717,6 +718,7 @@ bool vfio_external_keep(struct vfio_type1_container *container, struct vfio_dma 
 
 /**
  * vfio_external_abandon() - forget what in-kernel users did not unpin
+ * @container: the container
  * @dma: a mapping that was emptied, owned by the caller, or KEPT
  *
  * For when nobody is left who could unpin.  The pages stay pinned for ever, and are no
@@ -724,7 +726,7 @@ bool vfio_external_keep(struct vfio_type1_container *container, struct vfio_dma 
  *
  * Context: may sleep; container->lock held for writing, or container->external_lock.
  */
-void vfio_external_abandon(struct vfio_dma *dma)
+void vfio_external_abandon(struct vfio_type1_container *container, struct vfio_dma *dma)
 {
 	struct vfio_external_pin *pin, *next;
 	unsigned long npages = 0;
@@ -740,7 +742,7 @@ void vfio_external_abandon(struct vfio_dma *dma)
 	}
 	dma->external = RB_ROOT;
 	vfio_account_refund(&dma->owner, dma->locked_vm);
-	dma->locked_vm = 0;
+	vfio_dma_note_charge(container, dma, -dma->locked_vm);
 	pr_err_ratelimited("IOVA 0x%llx-0x%llx: %lu pages were pinned by drivers, and not unpinned before their devices were gone; they stay pinned\n",
 			   (u64)dma->iova, (u64)dma->last, npages);
 }

@@ -162,7 +162,7 @@ static int map_charge(struct map_work *work, unsigned long page)
 				    npages + vfio_dma_npages(dma) - page - batch->size);
 	if (ret)
 		return ret;
-	dma->locked_vm += npages;
+	vfio_dma_note_charge(work->container, dma, npages);
 	work->charged = npages;
 	work->ram = 0;
 	return 0;
@@ -174,7 +174,7 @@ static void map_charge_settle(struct map_work *work)
 	if (likely(work->charged == work->ram))
 		return;
 	vfio_account_refund(&work->dma->owner, work->charged - work->ram);
-	work->dma->locked_vm -= work->charged - work->ram;
+	vfio_dma_note_charge(work->container, work->dma, work->ram - work->charged);
 	work->charged = work->ram;
 }
 
@@ -691,7 +691,7 @@ int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u6
 	}
 	/* From here on somebody else may unmap it. */
 	if (ret) {
-		vfio_dma_free(dma);
+		vfio_dma_free(container, dma);
 	} else {
 		vfio_count(container, VFIO_COUNT_MAPS, 1);
 		vfio_count(container, VFIO_COUNT_MAPPED_PAGES, size >> PAGE_SHIFT);

@@ -595,26 +595,42 @@ void vfio_registry_count(struct vfio_type1_container *container, u32 *regions, u
 }
 
 /**
- * vfio_registry_for_each() - look at what is registered
+ * vfio_registry_look() - look at one of the regions
  * @container: a container
- * @fn: called for each region of the process that the container belongs to, by
- *	ascending address
- * @data: for @fn
+ * @vaddr: user address
+ * @view: set to what the first region is like that begins there or after it, of those of
+ *	the process that the container belongs to
  *
  * Context: may sleep; container->lock held.
+ * Return: false if there is none.
  */
-void vfio_registry_for_each(struct vfio_type1_container *container,
-			    void (*fn)(const struct vfio_region *region, void *data), void *data)
+bool vfio_registry_look(struct vfio_type1_container *container, unsigned long vaddr,
+			struct vfio_region_view *view)
 {
 	struct vfio_registry *registry = container->registry;
-	struct rb_node *node;
+	const struct vfio_region *region;
 
 	if (!registry)
-		return;
+		return false;
 	down_read(&registry->lock);
-	for (node = rb_first(&registry->regions); node; node = rb_next(node))
-		fn(rb_entry(node, struct vfio_region, node), data);
+	region = registry_find(registry, vaddr, ULONG_MAX);
+	/* One that came after a part of it was seen. */
+	if (region && region->vaddr < vaddr)
+		region = rb_entry_safe(rb_next(&region->node), struct vfio_region, node);
+	if (region)
+		*view = (struct vfio_region_view) {
+			.vaddr = region->vaddr,
+			.npages = region->npages,
+			.read_only = region->read_only,
+			.pid = region->owner.task->tgid,
+			.registered = READ_ONCE(region->registered),
+			.mappings = vfio_region_mappings(region),
+			.locked_vm = region->locked_vm,
+			.nr_marked = READ_ONCE(region->nr_marked),
+			.kept = READ_ONCE(region->kept),
+		};
 	up_read(&registry->lock);
+	return region;
 }
 
 /* ---- mapping ---- */

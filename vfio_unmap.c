@@ -356,7 +356,7 @@ static unsigned long window_uncharge(struct vfio_type1_container *container,
 		external = vfio_external_count(dma, dma->iova, vfio_dma_npages(dma));
 		external = min(external, dma->locked_vm);
 		refund = dma->locked_vm - external;
-		dma->locked_vm = external;
+		vfio_dma_note_charge(container, dma, -refund);
 	}
 	if (late)
 		mutex_unlock(&container->external_lock);
@@ -449,17 +449,20 @@ void vfio_unmap_empty_all(struct vfio_type1_container *container)
 
 /**
  * vfio_dma_free() - free a mapping that is in no tree and was emptied
+ * @container: the container that it was of
  * @dma: the mapping, of which in-kernel users have nothing pinned
  *
  * Context: may sleep: registered memory may go with its last mapping.
  */
-void vfio_dma_free(struct vfio_dma *dma)
+void vfio_dma_free(struct vfio_type1_container *container, struct vfio_dma *dma)
 {
 	kvfree(dma->dirty);
 	if (dma->region) {
 		vfio_account_refund(&dma->owner, dma->locked_vm);
 		vfio_region_leave(dma);
 	}
+	/* What others hold of it stays charged, but to no mapping. */
+	vfio_dma_note_charge(container, dma, -dma->locked_vm);
 	vfio_owner_put(&dma->owner);
 	kfree(dma);
 }
@@ -477,7 +480,7 @@ static u64 unmap_keep_late(struct vfio_type1_container *container, struct list_h
 		if (!dma->late)
 			continue;
 		if (container->closed) {
-			vfio_external_abandon(dma);
+			vfio_external_abandon(container, dma);
 		} else if (vfio_external_keep(container, dma)) {
 			kept += dma->last - dma->iova + 1;
 			list_del(&dma->claim);
@@ -514,7 +517,7 @@ static u64 unmap_claimed(struct vfio_type1_container *container, struct list_hea
 
 	list_for_each_entry_safe(dma, next, claimed, claim) {
 		unmapped += dma->last - dma->iova + 1;
-		vfio_dma_free(dma);
+		vfio_dma_free(container, dma);
 	}
 	cond_resched();
 	return unmapped;
@@ -783,13 +786,15 @@ int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, b
 }
 
 /* Remove a mapping that was emptied, whoever has pages of it pinned. */
-static void unmap_forget(struct vfio_dma_tree *tree, struct vfio_dma *dma)
+static void unmap_forget(struct vfio_type1_container *container, struct vfio_dma *dma)
 {
-	vfio_external_abandon(dma);
+	struct vfio_dma_tree *tree = &container->tree;
+
+	vfio_external_abandon(container, dma);
 	spin_lock(&tree->lock);
 	vfio_dma_tree_remove(tree, dma);
 	spin_unlock(&tree->lock);
-	vfio_dma_free(dma);
+	vfio_dma_free(container, dma);
 	cond_resched();
 }
 
@@ -811,8 +816,8 @@ void vfio_unmap_all(struct vfio_type1_container *container)
 	for (dma = vfio_dma_tree_first(tree, 0, U64_MAX); dma; dma = next) {
 		next = vfio_dma_tree_next(dma);
 		if (dma->state == VFIO_DMA_LIVE)
-			unmap_forget(tree, dma);
+			unmap_forget(container, dma);
 	}
 	while ((dma = vfio_dma_tree_first_kept(tree, 0, U64_MAX)))
-		unmap_forget(tree, dma);
+		unmap_forget(container, dma);
 }

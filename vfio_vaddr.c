@@ -117,7 +117,7 @@ static int vaddr_change_owner(struct vfio_type1_container *container, struct vfi
 				    npages);
 	if (!ret) {
 		vfio_account_refund(&dma->owner, dma->locked_vm);
-		dma->locked_vm = npages;
+		vfio_dma_note_charge(container, dma, npages - dma->locked_vm);
 		swap(owner, dma->owner);
 	}
 	vfio_owner_put(&owner);

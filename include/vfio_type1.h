@@ -39,8 +39,8 @@
  *	it, and it is taken inside the VFIO core's own lock of that kind: held for no
  *	longer than it takes to find a registry.
  *  registry->lock (rw_semaphore)
- *	the tree of regions; written for as long as it takes to change the tree.
- *	read: MAP, which takes a reference to a region.
+ *	the tree of regions; held for as long as it takes to change the tree, or to
+ *	look for one region in it, as MAP does, which takes a reference to it.
  *  region->mapped_lock (mutex)
  *	what is mapped, and so stays pinned, of a region that left its registry.
  *  mmap_lock of the mapping's mm
@@ -480,6 +480,7 @@ static inline void vfio_dma_keep(struct vfio_dma *dma)
  * @root: mappings, which never overlap
  * @kept: mappings that are KEPT, which overlap neither each other nor those in @root
  * @avail: mappings that may still be made
+ * @bytes: IOVA of all mappings, in @root and @kept
  * @vaddr_invalid: mappings in @root with vfio_dma.vaddr_invalid; changes also
  *	need container->lock, so that its writer sees a stable number
  * @changes: counts settled and removed mappings, for those who wait
@@ -490,6 +491,7 @@ struct vfio_dma_tree {
 	struct rb_root root;
 	struct rb_root kept;
 	unsigned int avail;
+	u64 bytes;
 	unsigned int vaddr_invalid;
 	unsigned long changes;
 	wait_queue_head_t wait;
@@ -668,6 +670,30 @@ struct vfio_region_busy {
 	const struct vfio_type1_container *container;
 };
 
+/**
+ * struct vfio_region_view - what a region was like at some time
+ * @vaddr: first byte
+ * @npages: pages
+ * @read_only: devices may only read it
+ * @pid: thread group that registered it
+ * @registered: how often it was registered
+ * @mappings: mappings of it
+ * @locked_vm: pages charged
+ * @nr_marked: slots with a mark
+ * @kept: all pages stay pinned
+ */
+struct vfio_region_view {
+	unsigned long vaddr;
+	unsigned long npages;
+	bool read_only;
+	pid_t pid;
+	unsigned long registered;
+	unsigned int mappings;
+	unsigned long locked_vm;
+	unsigned int nr_marked;
+	bool kept;
+};
+
 struct vfio_region *vfio_region_create(struct vfio_type1_container *container,
 				       struct vfio_registry *registry, unsigned long vaddr,
 				       unsigned long npages, bool read_only);
@@ -691,8 +717,8 @@ int vfio_registry_register(struct vfio_type1_container *container, u64 vaddr, u6
 			   bool read_only);
 int vfio_registry_unregister(struct vfio_type1_container *container, u64 vaddr, u64 size);
 void vfio_registry_count(struct vfio_type1_container *container, u32 *regions, u64 *size);
-void vfio_registry_for_each(struct vfio_type1_container *container,
-			    void (*fn)(const struct vfio_region *region, void *data), void *data);
+bool vfio_registry_look(struct vfio_type1_container *container, unsigned long vaddr,
+			struct vfio_region_view *view);
 int vfio_registry_take_region(struct vfio_type1_container *container, struct vfio_dma *dma);
 void vfio_registry_orphan(struct vfio_registry *registry);
 
@@ -724,6 +750,8 @@ enum vfio_count {
 	VFIO_COUNT_PIN_CYCLES,
 	VFIO_COUNT_MAP_CYCLES,
 	VFIO_COUNT_UNMAP_CYCLES,
+	/* What follows goes down, too, and is not in counters. */
+	VFIO_COUNT_LOCKED_PAGES,
 	VFIO_COUNT_NR
 };
 
@@ -963,6 +991,24 @@ static inline void vfio_count(struct vfio_type1_container *container, enum vfio_
 		this_cpu_add(container->counters->value[which], n);
 }
 
+/**
+ * vfio_dma_note_charge() - a mapping's owner was charged, or got a charge back
+ * @container: the container
+ * @dma: the mapping
+ * @npages: pages; negative if they were given back
+ *
+ * Every change of vfio_dma.locked_vm goes through here, so that there is a sum of all of
+ * them at any time.
+ *
+ * Context: the caller owns @dma.
+ */
+static inline void vfio_dma_note_charge(struct vfio_type1_container *container,
+					struct vfio_dma *dma, long npages)
+{
+	dma->locked_vm += npages;
+	vfio_count(container, VFIO_COUNT_LOCKED_PAGES, npages);
+}
+
 struct vfio_type1_container *vfio_container_create(bool v2, bool nesting, bool strict);
 void vfio_container_destroy(struct vfio_type1_container *container);
 struct vfio_type1_container *vfio_container_get(u64 id);
@@ -1067,7 +1113,7 @@ void vfio_unmap_empty(struct vfio_type1_container *container, struct vfio_dma *d
 void vfio_unmap_empty_all(struct vfio_type1_container *container);
 void vfio_unmap_all(struct vfio_type1_container *container);
 int vfio_unmap_check(struct vfio_type1_container *container, u64 iova, u64 size, bool all);
-void vfio_dma_free(struct vfio_dma *dma);
+void vfio_dma_free(struct vfio_type1_container *container, struct vfio_dma *dma);
 
 /* ---- new addresses for old memory (vfio_vaddr.c) ---- */
 
@@ -1107,7 +1153,7 @@ void vfio_external_unregister(struct vfio_type1_container *container,
 void vfio_external_evict(struct vfio_type1_container *container, struct list_head *claimed,
 			 unsigned int *waits);
 bool vfio_external_keep(struct vfio_type1_container *container, struct vfio_dma *dma);
-void vfio_external_abandon(struct vfio_dma *dma);
+void vfio_external_abandon(struct vfio_type1_container *container, struct vfio_dma *dma);
 unsigned long vfio_external_count(const struct vfio_dma *dma, u64 iova, unsigned long npages);
 
 /* ---- dirty bitmaps (vfio_dirty.c) ---- */
@@ -1150,6 +1196,7 @@ struct vfio_survey {
 };
 
 #if IS_ENABLED(CONFIG_DEBUG_FS)
+u64 vfio_count_sum(const struct vfio_type1_container *container, enum vfio_count which);
 void vfio_survey(const struct vfio_runs *runs, u64 iova, unsigned long pgsizes,
 		 struct vfio_survey *survey);
 void vfio_debugfs_init(void);

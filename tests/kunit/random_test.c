@@ -253,7 +253,7 @@ static void expect_page_table(struct walk *w, struct mock_iommu *mock)
 
 static void expect_model(struct walk *w)
 {
-	unsigned int pins[MEM_PAGES] = {}, charged = 0, i;
+	unsigned int pins[MEM_PAGES] = {}, charged = 0, mapped = 0, i;
 	bool iommu = nr_attached(w);
 
 	for (i = 0; i < CELLS; i++) {
@@ -263,6 +263,7 @@ static void expect_model(struct walk *w)
 			WALK_EQ(w, w->pins[i], 0);
 			continue;
 		}
+		mapped++;
 		pins[m->mem + i - m->first] += iommu + !!w->pins[i];
 		charged += iommu || w->pins[i];
 	}
@@ -270,7 +271,9 @@ static void expect_model(struct walk *w)
 		WALK_EQ(w, page_ref_count(w->pages[i]),
 			REFS_UNPINNED + pins[i] * GUP_PIN_COUNTING_BIAS);
 	WALK_EQ(w, user_locked_vm() - w->locked_vm, charged);
+	WALK_EQ(w, vfio_count_sum(w->container, VFIO_COUNT_LOCKED_PAGES), charged);
 	WALK_EQ(w, w->container->tree.avail, ENTRIES - nr_maps(w));
+	WALK_EQ(w, w->container->tree.bytes, (u64)mapped * PAGE_SIZE);
 	WALK_EQ(w, fake_iommu.violation[0], 0);
 	for (i = 0; i < GROUPS; i++) {
 		WALK_EQ(w, !!fake_iommu.devices[i].domain, w->attached[i]);

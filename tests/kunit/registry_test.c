@@ -108,9 +108,15 @@ static void detach(struct kunit *test, unsigned int c, unsigned int group)
 static void close_container(struct kunit *test, unsigned int c)
 {
 	struct fixture *fx = test->priv;
+	struct vfio_type1_container *container = fx->container[c];
 
-	vfio_container_destroy(fx->container[c]);
+	kref_get(&container->users);
+	vfio_container_destroy(container);
 	fx->container[c] = NULL;
+	/* No mapping, and nothing charged for any. */
+	KUNIT_EXPECT_EQ(test, container->tree.bytes, 0ULL);
+	KUNIT_EXPECT_EQ(test, vfio_count_sum(container, VFIO_COUNT_LOCKED_PAGES), 0ULL);
+	vfio_container_put(container);
 }
 
 /* The page table that a group's device uses. */
@@ -1841,36 +1847,32 @@ static void killed_map_of_a_region_leaves_nothing(struct kunit *test)
 	expect_nothing(test);
 }
 
-/* What a reader of debugfs sees. */
-struct seen {
-	unsigned long vaddr[4];
-	unsigned int nr;
-};
-
-static void see_region(const struct vfio_region *region, void *data)
-{
-	struct seen *seen = data;
-
-	if (seen->nr < ARRAY_SIZE(seen->vaddr))
-		seen->vaddr[seen->nr] = region->vaddr;
-	seen->nr++;
-}
-
 static void regions_are_listed_in_order(struct kunit *test)
 {
 	static const unsigned int first[] = { 30, 0, 600, 20 };
 	static const unsigned int sorted[] = { 0, 20, 30, 600 };
 	struct fixture *fx = test->priv;
-	struct seen seen = {};
+	struct vfio_region_view view;
 	unsigned int i;
 
 	make_memory(test, EIGHTS);
 	for (i = 0; i < ARRAY_SIZE(first); i++)
 		KUNIT_ASSERT_EQ(test, 0, reg(test, i % 2, first[i], 10, i % 2));
-	vfio_registry_for_each(fx->container[1], see_region, &seen);
-	KUNIT_ASSERT_EQ(test, seen.nr, 4U);
-	for (i = 0; i < 4; i++)
-		KUNIT_EXPECT_EQ(test, seen.vaddr[i], vaddr_of(test, sorted[i]));
+	view.vaddr = view.npages = 0;
+	for (i = 0; i < ARRAY_SIZE(sorted); i++) {
+		KUNIT_ASSERT_TRUE(test, vfio_registry_look(fx->container[1],
+							   view.vaddr + PFN_PHYS(view.npages),
+							   &view));
+		KUNIT_EXPECT_EQ(test, view.vaddr, vaddr_of(test, sorted[i]));
+		KUNIT_EXPECT_EQ(test, view.npages, 10UL);
+	}
+	KUNIT_EXPECT_FALSE(test, vfio_registry_look(fx->container[1],
+						    view.vaddr + PFN_PHYS(view.npages), &view));
+	/* Who comes to the middle of one has not seen its beginning, and goes on after it. */
+	KUNIT_ASSERT_TRUE(test, vfio_registry_look(fx->container[1], vaddr_of(test, 25), &view));
+	KUNIT_EXPECT_EQ(test, view.vaddr, vaddr_of(test, 30));
+	KUNIT_EXPECT_FALSE(test, vfio_registry_look(fx->container[1], vaddr_of(test, 601),
+						    &view));
 }
 
 /* ---- what debugfs shows ---- */
@@ -1911,6 +1913,20 @@ static void reading_close(struct reading *r)
 	simple_release_fs(&r->mnt, &r->mounts);
 }
 
+/* Have container 1 in debugfs, with a region and a mapping of it. */
+static void readable_container(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	close_container(test, 1);
+	vfio_debugfs_init();
+	fx->container[1] = open_container(test, false);
+	attach(test, 1, 1, &vtd);
+	make_memory(test, EIGHTS);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 1, 500, 10, false));
+	KUNIT_ASSERT_EQ(test, 0, map(test, 1, 0, 500, 10));
+}
+
 static int reading_read(void *data)
 {
 	struct reading *r = data;
@@ -1928,24 +1944,47 @@ static void killed_readers_wait_for_no_lock(struct kunit *test)
 	unsigned int i;
 	int ret;
 
-	close_container(test, 1);
-	vfio_debugfs_init();
-	fx->container[1] = open_container(test, false);
-	attach(test, 1, 1, &vtd);
-	make_memory(test, EIGHTS);
-	KUNIT_ASSERT_EQ(test, 0, reg(test, 1, 500, 10, false));
-	KUNIT_ASSERT_EQ(test, 0, map(test, 1, 0, 500, 10));
+	readable_container(test);
 	for (i = 0; i < ARRAY_SIZE(names); i++) {
 		reading_open(test, &r, 1, names[i]);
 		down_write(&fx->container[1]->lock);
 		ret = user_call_killed(test, reading_read, &r);
 		up_write(&fx->container[1]->lock);
-		/* The list of mappings ends, all others fail. */
-		KUNIT_EXPECT_EQ_MSG(test, strcmp(names[i], "mappings") ? -EINTR : 0, ret, "%s",
-				    names[i]);
+		KUNIT_EXPECT_EQ_MSG(test, -EINTR, ret, "%s", names[i]);
 		KUNIT_EXPECT_GT_MSG(test, reading_read(&r), 0, "%s", names[i]);
 		reading_close(&r);
 	}
+	close_container(test, 1);
+	vfio_debugfs_exit();
+}
+
+static void expect_busy(struct kunit *test, const char *name)
+{
+	char line[8] = {};
+	struct reading r = {};
+	u64 begun = ktime_get_ns();
+
+	reading_open(test, &r, 1, name);
+	KUNIT_EXPECT_EQ_MSG(test, reading_read(&r), 5, "%s", name);
+	KUNIT_EXPECT_EQ(test, copy_from_user(line, r.to, 5), 0UL);
+	KUNIT_EXPECT_STREQ(test, line, "busy\n");
+	KUNIT_EXPECT_LT(test, ktime_get_ns() - begun, 5 * NSEC_PER_SEC);
+	reading_close(&r);
+}
+
+/* Who holds a lock for as long as he likes has no reader wait longer than a second. */
+static void readers_say_that_a_container_is_busy(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	readable_container(test);
+	down_write(&fx->container[1]->lock);
+	expect_busy(test, "iova");
+	expect_busy(test, "regions");
+	up_write(&fx->container[1]->lock);
+	mutex_lock(&fx->container[1]->debugfs_lock);
+	expect_busy(test, "mappings");
+	mutex_unlock(&fx->container[1]->debugfs_lock);
 	close_container(test, 1);
 	vfio_debugfs_exit();
 }
@@ -2258,6 +2297,39 @@ static void addresses_can_be_exchanged(struct kunit *test)
 	expect_nothing(test);
 }
 
+/* Who is given a mapping of what another process has registered is charged for it, too. */
+static void a_new_owner_is_charged_for_a_mapping(struct kunit *test)
+{
+	struct mm_struct *other = user_other_mm(test, true);
+	struct fixture *fx = test->priv;
+	struct vfio_type1_container *container = fx->container[0];
+	struct mm_struct *mine = current->mm;
+	struct vfio_dma *dma;
+	u64 bytes;
+
+	make_memory(test, EIGHTS);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+	KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 4, 10));
+	KUNIT_ASSERT_EQ(test, 0, vfio_vaddr_invalidate(container, 0, 10 * PAGE_SIZE, false,
+						       &bytes));
+	/* As if the other process had done that. */
+	dma = vfio_dma_tree_first(&container->tree, 0, U64_MAX);
+	mmdrop(dma->owner.mm);
+	dma->owner.mm = other;
+	only_region(test)->owner.mm = other;
+	KUNIT_EXPECT_EQ(test, 0, vfio_map_dma(container, 0, vaddr_of(test, 4), 10 * PAGE_SIZE, 0,
+					      true));
+	only_region(test)->owner.mm = mine;
+	KUNIT_EXPECT_PTR_EQ(test, dma->owner.mm, mine);
+	expect_charge(test, 30);
+	KUNIT_EXPECT_EQ(test, vfio_count_sum(container, VFIO_COUNT_LOCKED_PAGES), 10ULL);
+	must_unmap(test, 0, 0, 10);
+	expect_charge(test, 20);
+	KUNIT_EXPECT_EQ(test, vfio_count_sum(container, VFIO_COUNT_LOCKED_PAGES), 0ULL);
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, 20));
+	expect_nothing(test);
+}
+
 /* ---- a random walk ---- */
 
 #define WALK_REGIONS	6
@@ -2519,6 +2591,7 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(killed_map_of_a_region_leaves_nothing),
 	KUNIT_CASE(regions_are_listed_in_order),
 	KUNIT_CASE(killed_readers_wait_for_no_lock),
+	KUNIT_CASE(readers_say_that_a_container_is_busy),
 	KUNIT_CASE(changed_memory_is_refused),
 	KUNIT_CASE(lost_memory_is_refused),
 	KUNIT_CASE(shortage_of_memory_is_no_change),
@@ -2528,6 +2601,7 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(attach_replays_from_the_region),
 	KUNIT_CASE(in_kernel_users_share_pins_and_charge),
 	KUNIT_CASE(addresses_can_be_exchanged),
+	KUNIT_CASE(a_new_owner_is_charged_for_a_mapping),
 	KUNIT_CASE(random_requests_match_a_model),
 	{}
 };

@@ -151,6 +151,7 @@ static bool expect_insert(struct kunit *test, struct vfio_dma_tree *tree, struct
 {
 	struct vfio_dma *overlap = NULL, *in_the_way = model_first(m, from, to);
 	unsigned int avail = tree->avail;
+	u64 bytes = tree->bytes;
 	int ret;
 
 	dma->iova = cell_first(m, from);
@@ -161,10 +162,12 @@ static bool expect_insert(struct kunit *test, struct vfio_dma_tree *tree, struct
 		KUNIT_ASSERT_NOT_NULL(test, overlap);
 		KUNIT_ASSERT_TRUE(test, overlap->iova <= dma->last && overlap->last >= dma->iova);
 		KUNIT_ASSERT_EQ(test, tree->avail, avail);
+		KUNIT_ASSERT_EQ(test, tree->bytes, bytes);
 		return false;
 	}
 	KUNIT_ASSERT_EQ(test, ret, avail ? 0 : -ENOSPC);
 	KUNIT_ASSERT_EQ(test, tree->avail, avail - !!avail);
+	KUNIT_ASSERT_EQ(test, tree->bytes, bytes + (ret ? 0 : (to - from + 1) * m->size));
 	KUNIT_ASSERT_NULL(test, overlap);
 	if (ret)
 		return false;
@@ -178,10 +181,12 @@ static void expect_remove(struct kunit *test, struct vfio_dma_tree *tree, struct
 			  struct vfio_dma *dma)
 {
 	unsigned int cell, avail = tree->avail;
+	u64 bytes = tree->bytes - (dma->last - dma->iova + 1);
 	unsigned long changes = tree->changes;
 
 	locked_remove(tree, dma);
 	KUNIT_ASSERT_EQ(test, tree->avail, avail + 1);
+	KUNIT_ASSERT_EQ(test, tree->bytes, bytes);
 	KUNIT_ASSERT_NE(test, tree->changes, changes);
 	for (cell = cell_of(m, dma->iova); cell <= cell_of(m, dma->last); cell++)
 		m->owner[cell] = NULL;
