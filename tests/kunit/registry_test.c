@@ -1852,13 +1852,12 @@ static void regions_are_listed_in_order(struct kunit *test)
 	static const unsigned int first[] = { 30, 0, 600, 20 };
 	static const unsigned int sorted[] = { 0, 20, 30, 600 };
 	struct fixture *fx = test->priv;
-	struct vfio_region_view view;
+	struct vfio_region_view view = {};
 	unsigned int i;
 
 	make_memory(test, EIGHTS);
 	for (i = 0; i < ARRAY_SIZE(first); i++)
 		KUNIT_ASSERT_EQ(test, 0, reg(test, i % 2, first[i], 10, i % 2));
-	view.vaddr = view.npages = 0;
 	for (i = 0; i < ARRAY_SIZE(sorted); i++) {
 		KUNIT_ASSERT_TRUE(test, vfio_registry_look(fx->container[1],
 							   view.vaddr + PFN_PHYS(view.npages),
