@@ -8,12 +8,14 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "emu/emu_user.h"
@@ -429,6 +431,116 @@ static void status_sums_up(void **state)
 	assert_int_equal(number_of(text, "entries_left"), limit);
 	free(text);
 	vu_free(mem, PAGES(60));
+}
+
+/* A line's value of a key. */
+static __u64 value_of(const char *line, const char *key)
+{
+	const char *at = strstr(line, key);
+
+	assert_non_null(at);
+	return strtoull(at + strlen(key), NULL, 10);
+}
+
+/* What status says of all mappings is what mappings says of each. */
+static void assert_sums(const char *stage)
+{
+	char *status = read_file("status"), *text = read_file("mappings"), *rest = text, *line;
+	__u64 n = 0, bytes = 0, charged = 0;
+
+	at_step("%s", stage);
+	while ((line = strsep(&rest, "\n")) && *line) {
+		n++;
+		bytes += value_of(line, " size ");
+		charged += value_of(line, " charged ");
+	}
+	if (number_of(status, "mappings") != n || number_of(status, "bytes") != bytes ||
+	    number_of(status, "locked_pages") != charged)
+		fail_msg("%s: %llu mappings of %llu bytes, %llu pages charged, but:\n%s", stage, n,
+			 bytes, charged, status);
+	assert_int_equal(number_of(status, "entry_limit") - number_of(status, "entries_left"), n);
+	free(status);
+	free(text);
+}
+
+static void assert_no_sums(void)
+{
+	char *text = read_file("status");
+
+	assert_int_equal(number_of(text, "mappings"), 0);
+	assert_int_equal(number_of(text, "bytes"), 0);
+	assert_int_equal(number_of(text, "locked_pages"), 0);
+	free(text);
+}
+
+static void the_sums_are_those_of_the_mappings(void **state)
+{
+	const struct emu_fixture *e = *state;
+	struct fixture *f = e->f;
+	char *mem = mem_scattered(PAGES(64));
+
+	assert_sums("nothing");
+	assert_ok(vu_map_rw(f->container, mem, BASE, PAGES(20)));
+	assert_ok(vu_map_rw(f->container, mem, BASE + GIB, PAGES(3)));
+	assert_sums("mapped, not pinned");
+	assert_int_equal(emu_pin(&e->emu[0], BASE, 5), 5);
+	assert_sums("pinned by a device");
+	fixture_attach(f, 0);
+	assert_sums("attached");
+	assert_ret(vu_map_rw(f->container, mem, BASE + PAGES(19), PAGES(2)), -EEXIST);
+	assert_ret(vu_map_rw(f->container, mem - GIB, BASE + 2 * GIB, PAGES(2)), -EFAULT);
+	assert_sums("refused");
+	assert_ok(vu_register(f->container, mem + PAGES(32), PAGES(32), 0));
+	assert_ok(vu_map_rw(f->container, mem + PAGES(40), BASE + 3 * GIB, PAGES(4)));
+	assert_ok(vu_map_rw(f->container, mem, BASE + 4 * GIB, PAGES(30)));
+	assert_sums("registered memory, too");
+	assert_unmaps(f->container, BASE + GIB, PAGES(3), PAGES(3));
+	assert_sums("one less");
+	fixture_close_device(f, 0);
+	assert_sums("detached");
+	assert_int_equal(emu_unpin(&e->emu[0], BASE, 5), 0);
+	assert_sums("unpinned");
+	assert_unmaps_all(f->container, PAGES(54));
+	assert_sums("unmapped");
+	assert_no_sums();
+	assert_ok(vu_unregister(f->container, mem + PAGES(32), PAGES(32)));
+	vu_free(mem, PAGES(64));
+}
+
+struct handover {
+	int container;
+	char *mem;
+};
+
+static void take_over(void *arg)
+{
+	const struct handover *h = arg;
+
+	child_check(!vu_map(h->container, h->mem, BASE, PAGES(8), VFIO_DMA_MAP_FLAG_VADDR));
+	child_check(!vu_map(h->container, h->mem + PAGES(32), BASE + GIB, PAGES(8),
+			    VFIO_DMA_MAP_FLAG_VADDR));
+}
+
+/* Of registered memory the new owner is charged for the mapping, too. */
+static void the_sums_follow_a_mapping_to_its_new_owner(void **state)
+{
+	const struct fixture *f = *state;
+	struct handover h = { .container = f->container, .mem = mem_scattered(PAGES(64)) };
+
+	assert_ok(vu_map_rw(f->container, h.mem, BASE, PAGES(8)));
+	assert_ok(vu_register(f->container, h.mem + PAGES(32), PAGES(32), 0));
+	assert_ok(vu_map_rw(f->container, h.mem + PAGES(32), BASE + GIB, PAGES(8)));
+	assert_sums("mapped");
+	assert_ok(vu_unmap(f->container, 0, 0,
+			   VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_VADDR, NULL));
+	assert_sums("without addresses");
+	in_child(take_over, &h);
+	assert_sums("handed over");
+	assert_unmaps_all(f->container, PAGES(16));
+	assert_sums("unmapped");
+	assert_no_sums();
+	assert_ok(vu_unregister(f->container, h.mem + PAGES(32), PAGES(32)));
+	vu_free(h.mem, PAGES(64));
 }
 
 static void status_has_the_modes(void **state)
@@ -933,9 +1045,9 @@ static void progress_shows_a_map_under_way(void **state)
 	struct request r = { .container = f->container, .size = GIB };
 	__u64 iova, size, done, ms, last_done = 0, last_ms = 0, start;
 	unsigned int seen = 0, pending = 0;
+	char before[16], *text;
 	struct mapping m;
 	pthread_t thread;
-	char *text;
 	int n, pid;
 
 	r.mem = mmap(NULL, r.size, PROT_READ | PROT_WRITE,
@@ -946,6 +1058,9 @@ static void progress_shows_a_map_under_way(void **state)
 	assert_string_equal(text, "");
 	free(text);
 
+	/* The process's name, which may be anything, ends the line. */
+	assert_int_equal(prctl(PR_GET_NAME, before), 0);
+	assert_int_equal(prctl(PR_SET_NAME, " ns=9\n\033[31m\xff"), 0);
 	start = now_ns();
 	assert_int_equal(pthread_create(&thread, NULL, map_it, &r), 0);
 	while (!atomic_load(&r.done)) {
@@ -954,6 +1069,7 @@ static void progress_shows_a_map_under_way(void **state)
 			n = sscanf(text, "map %llx size %llu done %llu ms %llu pid %d comm ",
 				   &iova, &size, &done, &ms, &pid);
 			assert_int_equal(n, 5);
+			assert_string_equal(strstr(text, " comm "), " comm  ns=9??[31m?\n");
 			assert_int_equal(iova, BASE);
 			assert_int_equal(size, r.size);
 			assert_int_equal(pid, getpid());
@@ -973,6 +1089,7 @@ static void progress_shows_a_map_under_way(void **state)
 		free(text);
 	}
 	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(prctl(PR_SET_NAME, before), 0);
 	assert_ok(r.ret);
 	assert_true(seen > 2 && pending > 2);
 	assert_true(last_ms > 0);
@@ -1102,6 +1219,327 @@ static void reading_disturbs_nobody(void **state)
 	vu_free(still, size);
 }
 
+/* ---- How long others wait for a reader ---- */
+
+#define SAMPLES		1000
+/* One round of so many has to be right: the machine has other things to do, too. */
+#define ROUNDS		5
+#define MANY_MAPS	20000U
+#define MANY_REGIONS	5000U
+
+/* From the shortest to the longest, what is in the middle, and where the last tenth begins. */
+struct times {
+	__u64 half;
+	__u64 most;
+};
+
+static int compare_ns(const void *a, const void *b)
+{
+	const __u64 *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+static struct times times_of(__u64 ns[SAMPLES])
+{
+	qsort(ns, SAMPLES, sizeof(ns[0]), compare_ns);
+	return (struct times) { ns[SAMPLES / 2], ns[SAMPLES - SAMPLES / 10] };
+}
+
+/* As many mappings of one page, from BASE on. */
+static void map_many(const struct fixture *f, char *mem)
+{
+	unsigned int i;
+
+	for (i = 0; i < MANY_MAPS; i++)
+		assert_ok(vu_map_rw(f->container, mem, BASE + i * PAGES(1), PAGES(1)));
+}
+
+static __u64 time_to_read_status(void)
+{
+	int fd = open_file(newest(NULL), "status");
+	__u64 ns[SAMPLES];
+	unsigned int i;
+	char buf[1024];
+
+	assert_true(fd >= 0);
+	for (i = 0; i < SAMPLES; i++) {
+		__u64 start = now_ns();
+
+		assert_true(pread(fd, buf, sizeof(buf), 0) > 0);
+		ns[i] = now_ns() - start;
+	}
+	close(fd);
+	return times_of(ns).half;
+}
+
+/* Its sums are kept, not counted. */
+static void status_does_not_look_at_mappings(void **state)
+{
+	const struct fixture *f = *state;
+	char *mem = mem_pages(1);
+	__u64 few, many;
+	unsigned int i;
+
+	few = time_to_read_status();
+	map_many(f, mem);
+	many = time_to_read_status();
+	for (i = 1; i < ROUNDS && many > 3 * few; i++)
+		many = time_to_read_status();
+	if (many > 3 * few)
+		fail_msg("%llu ns without mappings, %llu ns with many", few, many);
+	assert_unmaps_all(f->container, MANY_MAPS * PAGES(1));
+	vu_free(mem, PAGES(1));
+}
+
+/* Reads a file of the newest container, again and again. */
+struct reading {
+	const char *name;
+	atomic_bool stop;
+};
+
+static void *read_again(void *arg)
+{
+	struct reading *r = arg;
+
+	while (!atomic_load(&r->stop))
+		free(read_file(r->name));
+	return NULL;
+}
+
+/* Requests about a page that undo each other. */
+typedef void (*requests_fn_t)(const struct fixture *f, char *mem);
+
+static void map_one(const struct fixture *f, char *mem)
+{
+	assert_ok(vu_map_rw(f->container, mem, BASE - GIB, PAGES(1)));
+	assert_unmaps(f->container, BASE - GIB, PAGES(1), PAGES(1));
+}
+
+static void register_one(const struct fixture *f, char *mem)
+{
+	assert_ok(vu_register(f->container, mem, PAGES(1), 0));
+	map_one(f, mem);
+	assert_ok(vu_unregister(f->container, mem, PAGES(1)));
+}
+
+/* How long requests take while a file is read. */
+static struct times time_requests(const struct fixture *f, requests_fn_t requests, char *mem,
+				  const char *name)
+{
+	struct reading reading = { .name = name };
+	__u64 ns[SAMPLES];
+	pthread_t thread;
+	unsigned int i;
+
+	assert_int_equal(pthread_create(&thread, NULL, read_again, &reading), 0);
+	for (i = 0; i < SAMPLES; i++) {
+		__u64 start = now_ns();
+
+		requests(f, mem);
+		ns[i] = now_ns() - start;
+	}
+	atomic_store(&reading.stop, true);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	return times_of(ns);
+}
+
+/* Against who reads what needs no lock and is as busy. */
+static void assert_does_not_wait(const struct fixture *f, requests_fn_t requests, char *mem,
+				 const char *name)
+{
+	struct times without, with;
+	unsigned int i;
+
+	for (i = 0; i < ROUNDS; i++) {
+		without = time_requests(f, requests, mem, "counters");
+		with = time_requests(f, requests, mem, name);
+		if (with.half <= 2 * without.half && with.most <= 4 * without.most)
+			return;
+	}
+	fail_msg("%s: half take up to %llu ns instead of %llu, most up to %llu instead of %llu",
+		 name, with.half, without.half, with.most, without.most);
+}
+
+static void nobody_waits_for_a_reader(void **state)
+{
+	static const char *const names[] = { "status", "domains", "iova", "mappings", "progress" };
+	const struct fixture *f = *state;
+	char *mem = mem_pages(1), *more = mem_pages(MANY_REGIONS + 1);
+	unsigned int i;
+
+	map_many(f, mem);
+	for (i = 0; i < ARRAY_SIZE(names); i++)
+		assert_does_not_wait(f, map_one, mem, names[i]);
+	assert_unmaps_all(f->container, MANY_MAPS * PAGES(1));
+	for (i = 0; i < MANY_REGIONS; i++)
+		assert_ok(vu_register(f->container, more + PAGES(i), PAGES(1), 0));
+	assert_does_not_wait(f, register_one, more + PAGES(MANY_REGIONS), "regions");
+	for (i = 0; i < MANY_REGIONS; i++)
+		assert_ok(vu_unregister(f->container, more + PAGES(i), PAGES(1)));
+	vu_free(mem, PAGES(1));
+	vu_free(more, PAGES(MANY_REGIONS + 1));
+}
+
+/* Far more than fit into one read, by reads of any size. */
+static void regions_are_all_there_and_in_order(void **state)
+{
+	static const size_t steps[] = { 7, 512, 1 << 15 };
+	const struct fixture *f = *state;
+	const unsigned int n = 1000;
+	char *mem = mem_pages(2 * n);
+	unsigned int i, j;
+
+	/* From the highest to the lowest. */
+	for (i = n; i--;)
+		assert_ok(vu_register(f->container, mem + PAGES(2 * i), PAGES(1), 0));
+	for (j = 0; j < ARRAY_SIZE(steps); j++) {
+		int fd = open_file(newest(NULL), "regions");
+		char *text = read_fd(fd, steps[j]), *rest = text, *line, want[64];
+
+		for (i = 0; i < n; i++) {
+			line = strsep(&rest, "\n");
+			snprintf(want, sizeof(want), "region 0x%lx size %lu ",
+				 (unsigned long)mem + PAGES(2 * i), PAGES(1));
+			assert_non_null(line);
+			assert_memory_equal(line, want, strlen(want));
+		}
+		assert_string_equal(rest, "");
+		free(text);
+		close(fd);
+	}
+	for (i = n; i--;)
+		assert_ok(vu_unregister(f->container, mem + PAGES(2 * i), PAGES(1)));
+	vu_free(mem, PAGES(2 * n));
+}
+
+/* ---- A container that somebody keeps locked ---- */
+
+#define TOOL		"vfio-type1-stat"
+/* Files wait for a second, a tool for one file; the rest is for a slow machine. */
+#define FILE_NS		(5 * 1000000000ULL / 2)
+#define TOOL_NS		(5 * 1000000000ULL)
+#define LOCKED_SIZE	(64 * MIB)
+/* Below what AMD-Vi can't map; longer than any test takes. */
+#define LOCKED_MAPS	12000U
+
+/*
+ * A child attaches a group to a container with mappings and no IOMMU yet: all of them are
+ * pinned and mapped then, and nobody has the container's lock meanwhile. Returns the child.
+ */
+static pid_t lock_container(const struct emu_fixture *e)
+{
+	unsigned int id = newest(NULL), i;
+	__u64 pin_calls = 0;
+	pid_t pid;
+
+	assert_ok(vu_group_open(&e->f->pci[0]));
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		/* It is killed before it is done. */
+		vu_group_attach(&e->f->pci[0], e->f->container);
+		_exit(1);
+	}
+	for (i = 0; i < TEST_TIMEOUT * 100 && !pin_calls; i++) {
+		int fd = open_file(id, "counters");
+		char *text = read_fd(fd, 1 << 15);
+
+		pin_calls = number_of(text, "pin_calls");
+		free(text);
+		close(fd);
+		usleep(10000);
+	}
+	assert_true(pin_calls > 0);
+	return pid;
+}
+
+static void unlock_container(pid_t pid)
+{
+	int status;
+
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	/* Not before: all that was said is of a container that was locked. */
+	assert_true(WIFSIGNALED(status));
+}
+
+/* What the tool says; to be freed. */
+static char *run_tool(const char *args)
+{
+	__u64 start = now_ns();
+	char command[64], *text;
+	FILE *f;
+
+	snprintf(command, sizeof(command), TOOL " %s", args);
+	f = popen(command, "r");
+	assert_non_null(f);
+	text = read_fd(fileno(f), 1 << 15);
+	assert_int_equal(pclose(f), 0);
+	if (now_ns() - start > TOOL_NS)
+		fail_msg("%s took %llu ms", command, (now_ns() - start) / 1000000);
+	return text;
+}
+
+static void assert_file_ends(unsigned int id, const char *name, bool busy)
+{
+	int fd = open_file(id, name);
+	__u64 start = now_ns();
+	char *text;
+
+	assert_true(fd >= 0);
+	text = read_fd(fd, 1 << 15);
+	if (now_ns() - start > FILE_NS)
+		fail_msg("%s took %llu ms", name, (now_ns() - start) / 1000000);
+	if (busy != !strcmp(text, "busy\n"))
+		fail_msg("%s says:\n%s", name, text);
+	free(text);
+	close(fd);
+}
+
+/* Who maps for long keeps no reader waiting, and no tool from the next container. */
+static void a_locked_container_is_busy(void **state)
+{
+	static const char *const locked[] = { "domains", "iova", "mappings", "regions" };
+	static const char *const free_ones[] = { "status", "counters", "progress" };
+	const struct emu_fixture *e = *state;
+	struct fixture *f = e->f;
+	char *mem = mem_scattered(LOCKED_SIZE), *text;
+	unsigned int id = newest(NULL), i;
+	int container;
+	pid_t pid;
+
+	for (i = 0; i < LOCKED_MAPS; i++)
+		assert_ok(vu_map_rw(f->container, mem, BASE + i * LOCKED_SIZE, LOCKED_SIZE));
+	pid = lock_container(e);
+	for (i = 0; i < ARRAY_SIZE(locked); i++)
+		assert_file_ends(id, locked[i], true);
+	for (i = 0; i < ARRAY_SIZE(free_ones); i++)
+		assert_file_ends(id, free_ones[i], false);
+
+	container = vu_container_open();
+	assert_true(container >= 0);
+	assert_ok(vu_group_open(&f->pci[1]));
+	assert_ok(vu_group_attach(&f->pci[1], container));
+	assert_ok(vu_set_iommu(container, VFIO_TYPE1v2_IOMMU));
+	assert_ok(vu_map_rw(container, mem, BASE, PAGES(1)));
+	text = run_tool("--json");
+	assert_non_null(strstr(text, "\"busy\": true"));
+	assert_non_null(strstr(text, "\"busy\": false"));
+	assert_non_null(strstr(strstr(text, "\"busy\": false"), "\"mapping\": \"0x140000000\""));
+	free(text);
+	text = run_tool("");
+	assert_non_null(strstr(text, " busy    -    - "));
+	assert_non_null(strstr(text, " 4K      4K  100    0    0 "));
+	free(text);
+	unlock_container(pid);
+	vu_pci_close(&f->pci[1]);
+	close(container);
+	for (i = 0; i < ARRAY_SIZE(locked); i++)
+		assert_file_ends(id, locked[i], false);
+	vu_free(mem, LOCKED_SIZE);
+}
+
 /* An unmap of what a reader is looking at waits for it, and succeeds. */
 static void unmap_waits_for_a_reader(void **state)
 {
@@ -1138,12 +1576,15 @@ int main(void)
 		TEST_CLOSED(status_says_who_opened_the_container),
 		TEST_V2(status_says_how_long),
 		TEST_V2(status_sums_up),
+		TEST_EMU(the_sums_are_those_of_the_mappings),
+		TEST_V2(the_sums_follow_a_mapping_to_its_new_owner),
 		TEST_V2(status_has_the_modes),
 		TEST_TWO(domains_lists_groups_and_devices),
 		TEST_MIXED(domains_lists_in_kernel_users),
 		TEST_V2(iova_says_what_is_valid_and_what_cut_it),
 		TEST_V2(mappings_tell_the_layout_of_each_kind_of_memory),
 		TEST_V2(registered_memory_is_told),
+		TEST_V2(regions_are_all_there_and_in_order),
 		TEST_V2(marks_go_where_memory_is_the_same),
 		TEST_V2(marks_end_where_the_change_does),
 		TEST_V2(mappings_tell_protections),
@@ -1155,6 +1596,9 @@ int main(void)
 		TEST_V2(progress_shows_a_map_under_way),
 		TEST_V2(reading_disturbs_nobody),
 		TEST_V2(unmap_waits_for_a_reader),
+		TEST_V2(status_does_not_look_at_mappings),
+		TEST_V2(nobody_waits_for_a_reader),
+		TEST_EMU(a_locked_container_is_busy),
 	};
 
 	if (is_intree()) {
