@@ -258,11 +258,15 @@ static int container_grow_tables(struct vfio_type1_container *container, u64 las
 		vfio_count(container, VFIO_COUNT_IOMMU_MAPS, 1);
 		ret = iommu_map(domain->domain, iova, page_to_phys(ZERO_PAGE(0)), PAGE_SIZE,
 				IOMMU_READ | IOMMU_CACHE, GFP_KERNEL_ACCOUNT);
-		if (ret)
+		if (!ret) {
+			vfio_count(container, VFIO_COUNT_IOMMU_UNMAPS, 1);
+			if (iommu_unmap(domain->domain, iova, PAGE_SIZE) != PAGE_SIZE)
+				ret = -EIO;
+		}
+		if (ret) {
+			vfio_domain_sweep(domain->domain, iova, PAGE_SIZE);
 			return ret;
-		vfio_count(container, VFIO_COUNT_IOMMU_UNMAPS, 1);
-		if (iommu_unmap(domain->domain, iova, PAGE_SIZE) != PAGE_SIZE)
-			return -EIO;
+		}
 	}
 	/* Each level adds nine bits to the twelve of a page. */
 	bits = roundup(fls64(last) - 12, 9) + 12;
@@ -663,7 +667,12 @@ static int domain_try_join(struct vfio_type1_container *container, struct vfio_d
 	return 0;
 }
 
-/* Map a mapping's runs, its region's, or what the primary domain has, into a new domain. */
+/*
+ * Map a mapping's runs, its region's, or what the primary domain has, into a new domain.
+ * What a failed map leaves there needs no vfio_domain_sweep(): the mappings hold on to
+ * their pages, in the other domains, and cannot change until the caller has detached the
+ * group from this domain and freed it.
+ */
 static int replay_copy(struct vfio_type1_container *container, struct vfio_domain *to,
 		       const struct vfio_dma *dma)
 {

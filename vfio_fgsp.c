@@ -47,7 +47,6 @@ static bool fgsp_room(const struct vfio_iova_set *iova, u64 *room)
 void vfio_fgsp_probe(struct vfio_domain *domain, const struct vfio_iova_set *iova)
 {
 	struct page *pages;
-	size_t unmapped;
 	u64 room;
 
 	domain->fgsp = false;
@@ -59,19 +58,11 @@ void vfio_fgsp_probe(struct vfio_domain *domain, const struct vfio_iova_set *iov
 		return;
 
 	if (!iommu_map(domain->domain, room, page_to_phys(pages), 2 * PAGE_SIZE,
-		       IOMMU_READ | IOMMU_WRITE | IOMMU_CACHE, GFP_KERNEL_ACCOUNT)) {
-		unmapped = iommu_unmap(domain->domain, room, PAGE_SIZE);
-		domain->fgsp = unmapped >= 2 * PAGE_SIZE;
-		if (unmapped == PAGE_SIZE)
-			unmapped += iommu_unmap(domain->domain, room + PAGE_SIZE, PAGE_SIZE);
-		if (unmapped < 2 * PAGE_SIZE) {
-			/* The device may still reach them. */
-			pr_err_ratelimited("IOMMU kept a probe mapping at IOVA 0x%llx; two pages are lost\n",
-					   room);
-			return;
-		}
-	}
-	__free_pages(pages, 1);
+		       IOMMU_READ | IOMMU_WRITE | IOMMU_CACHE, GFP_KERNEL_ACCOUNT))
+		domain->fgsp = iommu_unmap(domain->domain, room, PAGE_SIZE) >= 2 * PAGE_SIZE;
+	/* The second page is there yet, or what a failed map left. Else they are lost. */
+	if (domain->fgsp || vfio_domain_sweep(domain->domain, room, 2 * PAGE_SIZE))
+		__free_pages(pages, 1);
 }
 
 /**

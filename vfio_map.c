@@ -48,7 +48,8 @@ struct vfio_map_scratch {
  * @sg: room for the queue as iommu_map_sg() wants it
  * @capacity: runs that fit
  * @nr: runs in the queue
- * @npages: pages in the queue
+ * @npages: pages in the queue; VFIO_RUN_PAGES_MAX at most, as the queue is mapped where
+ *	a run has to end
  * @scratch: borrowed memory, or NULL
  * @onstack_pages: memory for @batch that is always there
  * @onstack_runs: memory for @runs that is always there
@@ -205,7 +206,7 @@ static void map_queue_to_sg(struct map_work *work)
 			    vfio_run_npages(*run) << PAGE_SHIFT, 0);
 }
 
-/* Map the queue into one domain, or nothing of it. */
+/* Map the queue into one domain.  On failure some of it may be there. */
 static int map_queue_to(struct map_work *work, struct iommu_domain *domain, u64 iova)
 {
 	size_t size = (size_t)work->npages << PAGE_SHIFT;
@@ -219,11 +220,7 @@ static int map_queue_to(struct map_work *work, struct iommu_domain *domain, u64 
 	mapped = iommu_map_sg(domain, iova, work->sg, work->nr, prot, GFP_KERNEL_ACCOUNT);
 	if (mapped < 0)
 		return mapped;
-	if (mapped == size)
-		return 0;
-	vfio_count(work->container, VFIO_COUNT_IOMMU_UNMAPS, 1);
-	iommu_unmap(domain, iova, mapped);
-	return -EIO;
+	return mapped == size ? 0 : -EIO;
 }
 
 /* For each run of the queue, which may be a page: only if somebody wants to know. */
@@ -235,6 +232,42 @@ static noinline void map_trace_runs(const struct map_work *work, u64 iova)
 		trace_run(work->container, iova, vfio_run_pfn(*run), vfio_run_npages(*run));
 		iova += PFN_PHYS(vfio_run_npages(*run));
 	}
+}
+
+/*
+ * Take the queue out of the domains up to @failed, the one that it could not be mapped
+ * into.  Return: whether it is in none of them.
+ */
+static bool map_undo(struct map_work *work, struct vfio_domain *failed, u64 iova)
+{
+	size_t size = (size_t)work->npages << PAGE_SHIFT;
+	struct vfio_domain *domain = failed;
+	bool gone;
+
+	gone = vfio_domain_sweep(failed->domain, iova, size);
+	list_for_each_entry_continue_reverse(domain, &work->container->domains, next) {
+		vfio_count(work->container, VFIO_COUNT_IOMMU_UNMAPS, 1);
+		if (iommu_unmap(domain->domain, iova, size) < size)
+			gone &= vfio_domain_sweep(domain->domain, iova, size);
+	}
+	return gone;
+}
+
+/*
+ * A device may reach the queue for ever, so its pages stay pinned, and charged: the
+ * mapping, which goes, must not refund them.
+ */
+static __cold void map_lose_queue(struct map_work *work)
+{
+	struct vfio_dma *dma = work->dma;
+	unsigned long lost;
+
+	if (!dma->region && !vfio_run_reserved(work->runs[0])) {
+		lost = work->npages - map_count_external(dma, dma->mapped, work->npages);
+		vfio_dma_note_charge(work->container, dma, -lost);
+	}
+	vfio_dma_keep(dma);
+	work->nr = 0;
 }
 
 /*
@@ -270,15 +303,8 @@ undo:
 	vfio_refuse(work->container, VFIO_REFUSE_IOMMU,
 		    "MAP_DMA iova 0x%llx: the IOMMU refused 0x%zx bytes in %u runs: error %d",
 		    iova, size, work->nr, ret);
-	list_for_each_entry_continue_reverse(domain, &work->container->domains, next) {
-		vfio_count(work->container, VFIO_COUNT_IOMMU_UNMAPS, 1);
-		if (iommu_unmap(domain->domain, iova, size) < size) {
-			pr_err_ratelimited("IOMMU kept IOVA 0x%llx size 0x%zx; its pages stay pinned\n",
-					   iova, size);
-			work->nr = 0;
-			vfio_dma_keep(work->dma);
-		}
-	}
+	if (!map_undo(work, domain, iova))
+		map_lose_queue(work);
 	return ret;
 }
 

@@ -67,6 +67,8 @@
  *    up to 6.12 unmaps too much, or walks into guest memory, otherwise.
  *  - If a domain gives back fewer bytes than asked, the pins past that point
  *    are leaked, never unpinned.
+ *  - What failed to be mapped may be there all the same: nothing of it is given back
+ *    before vfio_domain_sweep() has looked.
  *  - The pages of a region are unpinned once, after the last mapping of them is
  *	in no domain: as long as it is registered all of them stay, and when it no longer
  *	is, those of its mappings.
@@ -1209,6 +1211,10 @@ static inline void vfio_debugfs_exit(void) {}
 static inline int vfio_debugfs_add(struct vfio_type1_container *container) { return 0; }
 static inline void vfio_debugfs_remove(struct vfio_type1_container *container) {}
 #endif
+
+/* ---- maps that failed (vfio_domain.c) ---- */
+
+bool vfio_domain_sweep(struct iommu_domain *domain, u64 iova, size_t size);
 
 /* ---- chunks without a run list (vfio_fgsp.c) ---- */
 

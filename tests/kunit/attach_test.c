@@ -43,11 +43,12 @@
 
 /* Ways to be unlike the first one, each of which takes a domain of its own. */
 static const struct fake_traits plain = {
-	.name = "plain", .pgsize_bitmap = SZ_4K | SZ_2M | SZ_1G,
+	.name = "plain", .pgsize_bitmap = SZ_4K | SZ_2M | SZ_1G, .hides = true,
 };
 
 static const struct fake_traits incoherent = {
 	.name = "incoherent", .pgsize_bitmap = SZ_4K | SZ_2M | SZ_1G, .incoherent = true,
+	.hides = true,
 };
 
 static const struct fake_traits foreign = {

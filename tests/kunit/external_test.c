@@ -982,6 +982,41 @@ static void what_is_not_unmapped_is_not_kept(struct kunit *test)
 	vfio_external_unpin(fx->container, LATE_IOVA, LATE_PAGES);
 	expect_pins(test, 0, 0, 0);
 }
+/*
+ * An IOMMU does not let go of pages that it failed to map: they stay charged, but not
+ * those that in-kernel users have pinned, which are charged already and until unpinned.
+ */
+static void kept_pages_are_charged_once(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct page *pages[2];
+	unsigned int i, lost = 0;
+
+	KUNIT_ASSERT_EQ(test, 2, pin_at(fx, LOW_IOVA, 2, RW, pages));
+	add_iommu(test);
+	fx->mock->hides = true;
+	fx->mock->fail_map = 1;
+	fx->mock->stuck = LOW_IOVA;
+	down_write(&fx->container->lock);
+	KUNIT_EXPECT_EQ(test, -ENOMEM,
+			vfio_map_fill(fx->container, vfio_dma_tree_first(&fx->container->tree,
+									 LOW_IOVA, LOW_IOVA)));
+	/* So the group stays out. */
+	list_del(&fx->domain.next);
+	up_write(&fx->container->lock);
+	vfio_external_unpin(fx->container, LOW_IOVA, 2);
+	for (i = 0; i < NPAGES; i++)
+		lost += page_ref_count(fx->pages[i]) != REFS_UNPINNED;
+	KUNIT_EXPECT_GT(test, lost, 2U);
+	KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm + lost - 2);
+
+	mock_iommu_lose(fx->mock, LOW_IOVA);
+	for (i = 0; i < lost; i++)
+		unpin_user_page(fx->pages[i]);
+	mmap_write_lock(current->mm);
+	current->mm->locked_vm -= lost - 2;
+	mmap_write_unlock(current->mm);
+}
 
 static struct kunit_case external_cases[] = {
 	KUNIT_CASE(page_stays_until_its_last_unpin),
@@ -991,6 +1026,7 @@ static struct kunit_case external_cases[] = {
 	KUNIT_CASE(reserved_pages_are_not_charged),
 	KUNIT_CASE(pins_mind_the_memlock_limit),
 	KUNIT_CASE(count_is_that_of_the_range),
+	KUNIT_CASE(kept_pages_are_charged_once),
 	KUNIT_CASE(nobody_pins_while_addresses_are_exchanged),
 	KUNIT_CASE(copies_cross_mappings),
 	KUNIT_CASE(kernel_threads_copy_as_the_owner),

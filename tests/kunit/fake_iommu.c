@@ -60,6 +60,7 @@ static void domain_adopt_traits(struct fake_domain *fake, const struct fake_trai
 
 	fake->traits = traits;
 	fake->mock.fail_map = fake_iommu.fail_map;
+	fake->mock.hides = traits->hides;
 	fake_iommu.fail_map = 0;
 	domain->ops = &paging_ops[traits->driver];
 	domain->pgsize_bitmap = traits->pgsize_bitmap;

@@ -38,6 +38,7 @@ struct fake_region {
  * @name: for people
  * @pgsize_bitmap: IOPTE sizes
  * @incoherent: cannot enforce cache coherency
+ * @hides: mock_iommu.hides
  * @driver: below FAKE_DRIVERS; each has operations of its own
  * @aperture_first: lowest IOVA
  * @aperture_last: highest IOVA; 0 for 48 bits
@@ -47,6 +48,7 @@ struct fake_traits {
 	const char *name;
 	unsigned long pgsize_bitmap;
 	bool incoherent;
+	bool hides;
 	unsigned int driver;
 	u64 aperture_first;
 	u64 aperture_last;

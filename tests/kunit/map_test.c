@@ -950,6 +950,11 @@ static void failed_map_call_leaves_nothing(struct kunit *test)
 				KUNIT_ASSERT_EQ(test, fx->mock[d]->fail_map, 0U);
 				expect_nothing(test);
 			}
+			/* Nothing is in the way of the next one. */
+			KUNIT_ASSERT_EQ(test, 0, map_all(test, 0, RW));
+			expect_mapped(test, 0, RW);
+			expect_unmap(test, 0, 150);
+			expect_nothing(test);
 		}
 		drop_user_memory(test);
 	}
@@ -1251,26 +1256,81 @@ static void page_kept_by_another_domain_stays_pinned(struct kunit *test)
 	drop_user_memory(test);
 }
 
-/* What a domain keeps of a MAP that failed in another one stays pinned. */
-static void page_kept_by_a_failed_map_stays_pinned(struct kunit *test)
+/* Forget what a case left charged on purpose. */
+static void refund_leaked(struct kunit *test, unsigned int npages)
 {
 	struct fixture *fx = test->priv;
-	unsigned int pinned;
 
+	mmap_write_lock(current->mm);
+	current->mm->locked_vm -= npages;
+	mmap_write_unlock(current->mm);
+	KUNIT_ASSERT_EQ(test, user_locked_vm(), fx->locked_vm);
+}
+
+/*
+ * What a domain keeps of a MAP that failed, in it or in another one, stays pinned, and
+ * charged. In it means: a page that it said it had not mapped.
+ */
+static void page_kept_by_a_failed_map_stays_pinned(struct kunit *test)
+{
+	const struct mock_flavour *flavour = test->param_value;
+	struct fixture *fx = test->priv;
+	unsigned int keeps, pinned;
+
+	add_domain(test, flavour);
+	add_domain(test, flavour);
+	for (keeps = 0; keeps < (flavour->hides ? 2 : 1); keeps++) {
+		struct mock_iommu *mock = fx->mock[keeps];
+
+		make_user_memory(test, EIGHTS, 64);
+		mock->stuck = 16 * PAGE_SIZE;
+		/* Of eight runs, the third one: half of it is there then, if it hides. */
+		fx->mock[1]->fail_map = 3;
+		KUNIT_ASSERT_EQ(test, -ENOMEM, map_all(test, 0, RW));
+		expect_reachable_pages_pinned(test, &pinned);
+		KUNIT_EXPECT_GT(test, pinned, 0U);
+		KUNIT_EXPECT_GE(test, mock_iommu_prot(mock, 16 * PAGE_SIZE), 0);
+		mock_iommu_expect_empty(test, fx->mock[!keeps]);
+		KUNIT_EXPECT_STREQ(test, mock->violation, "");
+		KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm + pinned);
+		KUNIT_EXPECT_TRUE(test, RB_EMPTY_ROOT(&fx->container->tree.root));
+		KUNIT_EXPECT_EQ(test, atomic_long_read(&fx->container->refused[VFIO_REFUSE_IOMMU]),
+				(long)keeps + 1);
+
+		mock->stuck = MOCK_NOT_STUCK;
+		lose_pages(mock, 0, 64);
+		unpin_leaked(test);
+		refund_leaked(test, pinned);
+		/* The IOMMU has recovered: nothing of it is in the way. */
+		KUNIT_ASSERT_EQ(test, 0, map_all(test, 0, RW));
+		expect_mapped(test, 0, RW);
+		expect_unmap(test, 0, 64);
+		expect_nothing(test);
+		drop_user_memory(test);
+	}
+}
+
+/*
+ * Reserved pages that a domain keeps are charged no more than any others that are
+ * reserved.
+ */
+static void kept_reserved_pages_are_not_charged(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct mock_iommu *mock = add_domain(test, test->param_value);
+	unsigned long vaddr = user_map_pfns(test, 0, MMIO_PFN, 64);
+
+	/* A domain before it, to keep something, whatever the other one hides. */
 	add_domain(test, test->param_value);
-	add_domain(test, test->param_value);
-	make_user_memory(test, EIGHTS, 64);
-	fx->mock[0]->stuck = 16 * PAGE_SIZE;
-	fx->mock[1]->fail_map = 2;
-	KUNIT_ASSERT_EQ(test, -ENOMEM, map_all(test, 0, RW));
-	expect_reachable_pages_pinned(test, &pinned);
-	KUNIT_EXPECT_GT(test, pinned, 0U);
-	mock_iommu_expect_empty(test, fx->mock[1]);
-	KUNIT_EXPECT_STREQ(test, fx->mock[0]->violation, "");
+	mock->stuck = 0;
+	fx->mock[1]->fail_map = 1;
+	KUNIT_ASSERT_EQ(test, -ENOMEM, map(test, 0, vaddr, 64, RW));
+	KUNIT_EXPECT_GE(test, mock_iommu_prot(mock, 0), 0);
 	KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm);
-	KUNIT_EXPECT_TRUE(test, RB_EMPTY_ROOT(&fx->container->tree.root));
-	unpin_leaked(test);
-	drop_user_memory(test);
+	mock->stuck = MOCK_NOT_STUCK;
+	lose_pages(mock, 0, 64);
+	expect_nothing(test);
+	user_unmap(vaddr, 64);
 }
 
 /*
@@ -1339,6 +1399,7 @@ static struct kunit_case map_cases[] = {
 	KUNIT_CASE_PARAM(short_unmap_cuts_a_run, mock_flavour_gen),
 	KUNIT_CASE_PARAM(page_kept_by_another_domain_stays_pinned, mock_flavour_gen),
 	KUNIT_CASE_PARAM(page_kept_by_a_failed_map_stays_pinned, mock_flavour_gen),
+	KUNIT_CASE_PARAM(kept_reserved_pages_are_not_charged, mock_flavour_gen),
 	KUNIT_CASE_PARAM(missing_translation_leaks_one_run, mock_flavour_gen),
 	{}
 };

@@ -31,6 +31,7 @@ struct mock_pte {
 /* AMD-Vi's v1 tables have an IOPTE for every power of two; VT-d has three. */
 static const struct mock_flavour mock_flavours[] = {
 	{ "VT-d", SZ_4K | SZ_2M | SZ_1G, false, false },
+	{ "VT-d that hides", SZ_4K | SZ_2M | SZ_1G, false, false, true },
 	{ "AMD-Vi", ~0xfffUL, true, false },
 	{ "4K only", SZ_4K, false, false },
 #ifdef MOCK_HAS_SINGLE_OPS
@@ -126,25 +127,29 @@ static int mock_map_pages(struct iommu_domain *domain, unsigned long iova, phys_
 			  size_t pgsize, size_t pgcount, int prot, gfp_t gfp, size_t *mapped)
 {
 	struct mock_iommu *mock = to_mock(domain);
-	size_t i, stop = pgcount;
-
 	struct completion *gate = xchg(&mock->gate, NULL);
+	size_t i, stop = pgcount;
+	int ret = 0;
 
 	mock->nr_map++;
 	if (gate) {
 		complete(&mock->entered);
 		wait_for_completion(gate);
 	}
-	if (mock->fail_map && !--mock->fail_map)
-		stop = pgcount / 2;
+	if (mock->fail_map && !--mock->fail_map) {
+		stop = mock->hides ? DIV_ROUND_UP(pgcount, 2) : pgcount / 2;
+		ret = -ENOMEM;
+	}
 	if (!(domain->pgsize_bitmap & pgsize) || (iova | phys) & (pgsize - 1))
 		violation(mock, "no such IOPTE", iova, pgsize);
 
 	for (i = 0; i < stop; i++) {
 		struct mock_pte *pte = kzalloc(sizeof(*pte), gfp);
 
-		if (!pte)
-			return -ENOMEM;
+		if (!pte) {
+			ret = -ENOMEM;
+			break;
+		}
 		pte->iova = iova + i * pgsize;
 		pte->phys = phys + i * pgsize;
 		pte->size = pgsize;
@@ -153,11 +158,13 @@ static int mock_map_pages(struct iommu_domain *domain, unsigned long iova, phys_
 		if (!pte_insert(mock, pte)) {
 			violation(mock, "mapped twice", pte->iova, pgsize);
 			kfree(pte);
-			return -EADDRINUSE;
+			ret = -EADDRINUSE;
+			break;
 		}
-		*mapped += pgsize;
 	}
-	return stop < pgcount ? -ENOMEM : 0;
+	if (!ret || !mock->hides)
+		*mapped += i * pgsize;
+	return ret;
 }
 
 /* Unmapping must not allocate: the IOPTE itself goes to the stale list. */
@@ -298,6 +305,7 @@ struct mock_iommu *mock_iommu_create(struct kunit *test, const struct mock_flavo
 	mock->domain.type = IOMMU_DOMAIN_UNMANAGED;
 	mock->domain.ops = flavour->single ? &mock_single_ops : &mock_iommu_ops;
 	mock->domain.pgsize_bitmap = flavour->pgsize_bitmap;
+	mock->hides = flavour->hides;
 	return mock;
 }
 

@@ -31,12 +31,14 @@ struct vfio_type1_container;
  * @pgsize_bitmap: IOPTE sizes
  * @fgsp: what the probe should find
  * @single: has the single-page operations
+ * @hides: a map that fails says that it did nothing, whatever it did
  */
 struct mock_flavour {
 	const char *name;
 	unsigned long pgsize_bitmap;
 	bool fgsp;
 	bool single;
+	bool hides;
 };
 
 const void *mock_flavour_gen(const void *prev, char *desc);
@@ -53,6 +55,8 @@ const void *mock_flavour_gen(const void *prev, char *desc);
  * @nr_sync_map: calls
  * @nr_to_phys: calls
  * @fail_map: count down to the call of map that fails half-way; 0: none does
+ * @hides: a call of map that fails says that it did nothing, as VT-d up to 6.12 does, and
+ *	has mapped one IOPTE at least
  * @stuck: IOVA of an IOPTE that never goes away
  * @entered: completed by the call of map that waits for @gate
  * @gate: the next call of map waits for it, if not NULL
@@ -69,6 +73,7 @@ struct mock_iommu {
 	unsigned int nr_sync_map;
 	unsigned int nr_to_phys;
 	unsigned int fail_map;
+	bool hides;
 	u64 stuck;
 	struct completion entered;
 	struct completion *gate;

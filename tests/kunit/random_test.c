@@ -42,7 +42,7 @@
 #define GROUPS		3U
 
 static const struct fake_traits kinds[] = {
-	{ .name = "VT-d", .pgsize_bitmap = SZ_4K | SZ_2M | SZ_1G },
+	{ .name = "VT-d", .pgsize_bitmap = SZ_4K | SZ_2M | SZ_1G, .hides = true },
 	{ .name = "AMD-Vi", .pgsize_bitmap = ~0xfffUL },
 	{ .name = "4K only", .pgsize_bitmap = SZ_4K, .driver = 1 },
 	{ .name = "incoherent", .pgsize_bitmap = SZ_4K | SZ_2M | SZ_1G, .incoherent = true },

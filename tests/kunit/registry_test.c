@@ -39,7 +39,7 @@
 #define MMIO_PFN	((64ULL << 30) >> PAGE_SHIFT)
 
 static const struct fake_traits vtd = {
-	.name = "VT-d", .pgsize_bitmap = SZ_4K | SZ_2M | SZ_1G,
+	.name = "VT-d", .pgsize_bitmap = SZ_4K | SZ_2M | SZ_1G, .hides = true,
 };
 
 static const struct fake_traits amdvi = {
@@ -1227,6 +1227,30 @@ static void what_an_iommu_keeps_stays_pinned(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, 64));
 	expect_pins(test, 0, 64, 1);
 	expect_charge(test, 0);
+	for (i = 0; i < 64; i++) {
+		unpin_user_page(fx->pages[i]);
+		if (mock_iommu_prot(mock(0), i * PAGE_SIZE) >= 0)
+			mock_iommu_lose(mock(0), i * PAGE_SIZE);
+	}
+	expect_nothing(test);
+}
+
+/* Nor does what it failed to map, and kept. */
+static void what_a_failed_map_keeps_stays_pinned(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	make_memory(test, EIGHTS);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 64, false));
+	/* Of eight runs, the second one: half of it is there then, and is said not to be. */
+	mock(0)->fail_map = 2;
+	mock(0)->stuck = 8 * PAGE_SIZE;
+	KUNIT_ASSERT_EQ(test, -ENOMEM, map(test, 0, 0, 0, 64));
+	mock(0)->stuck = MOCK_NOT_STUCK;
+	KUNIT_EXPECT_GE(test, mock_iommu_prot(mock(0), 8 * PAGE_SIZE), 0);
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, 64));
+	expect_pins(test, 0, 64, 1);
 	for (i = 0; i < 64; i++) {
 		unpin_user_page(fx->pages[i]);
 		if (mock_iommu_prot(mock(0), i * PAGE_SIZE) >= 0)
@@ -2568,6 +2592,7 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(failed_map_call_leaves_the_region),
 	KUNIT_CASE(failed_map_allocation_leaves_the_region),
 	KUNIT_CASE(what_an_iommu_keeps_stays_pinned),
+	KUNIT_CASE(what_a_failed_map_keeps_stays_pinned),
 	KUNIT_CASE(strict_containers_map_registered_memory_only),
 	KUNIT_CASE(unregister_waits_for_no_mapping),
 	KUNIT_CASE(last_container_takes_everything),

@@ -32,7 +32,7 @@ struct fixture {
 	unsigned long vaddr;
 };
 
-static const struct mock_flavour small_pages = { "4K only", PAGE_SIZE, false, false };
+static const struct mock_flavour small_pages = { "4K only", PAGE_SIZE, false, false, true };
 
 static int request_case_init(struct kunit *test)
 {
@@ -485,6 +485,7 @@ static void table_that_does_not_grow_takes_no_mapping(struct kunit *test)
 	fx->mock->stuck = MOCK_NOT_STUCK;
 	mock_iommu_lose(fx->mock, BIT_ULL(45));
 	KUNIT_EXPECT_EQ(test, 0, map_far(fx, 0, PAGE_SIZE));
+	KUNIT_EXPECT_STREQ(test, fx->mock->violation, "");
 }
 
 /* ---- who waits for whom ---- */
