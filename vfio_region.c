@@ -386,8 +386,8 @@ static void region_free(struct vfio_region *region)
  * end would empty @registry, does not end before.  May sleep; takes mmap_lock.
  * Return: the region, watched, with one reference; or an ERR_PTR: as vfio_pin_fill()
  * and vfio_account_charge(), -ENOMEM also if the limit does not allow for all of the
- * range, whatever part of it is charged, -EFAULT also for device memory, -EOPNOTSUPP
- * without MMU notifiers.
+ * range, whatever part of it is charged, -EFAULT also for device memory, -ERESTARTNOINTR
+ * if a signal has to be handled first, -EOPNOTSUPP without MMU notifiers.
  */
 struct vfio_region *vfio_region_create(struct vfio_type1_container *container,
 				       struct vfio_registry *registry, unsigned long vaddr,
@@ -432,6 +432,9 @@ struct vfio_region *vfio_region_create(struct vfio_type1_container *container,
 	spin_lock_init(&region->lock);
 	INIT_HLIST_HEAD(&region->mappings);
 	ret = vfio_watch_start(region);
+	/* The process has to look at its signal, and then begins again. */
+	if (ret == -EINTR && !fatal_signal_pending(current))
+		ret = -ERESTARTNOINTR;
 	if (!ret) {
 		/* What began to change before cannot leave a mark. */
 		vfio_watch_read(region);

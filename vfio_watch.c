@@ -9,6 +9,8 @@
  * them all the time, and the pages stay the same.
  */
 
+#include <linux/signal.h>
+
 #include "vfio_type1.h"
 
 #ifdef CONFIG_MMU_NOTIFIER
@@ -57,13 +59,25 @@ static const struct mmu_interval_notifier_ops watch_ops = {
  * vfio_watch_start() - begin to watch a region
  * @region: region of the calling process, without marks
  *
- * Context: may sleep; takes mmap_lock.
- * Return: 0; -ENOMEM; -EOPNOTSUPP if the kernel has no MMU notifiers.
+ * The first one of a process takes every lock that its memory has, and gives that up
+ * for any signal.  So none comes through but what stops or ends the process: a timer
+ * could keep it from ever getting done.
+ *
+ * Context: process context; may sleep; takes mmap_lock.
+ * Return: 0; -ENOMEM; -EINTR on a signal, also on one that is not fatal; -EOPNOTSUPP if
+ * the kernel has no MMU notifiers.
  */
 int vfio_watch_start(struct vfio_region *region)
 {
-	return mmu_interval_notifier_insert(&region->notifier, region->owner.mm, region->vaddr,
-					    region->npages << PAGE_SHIFT, &watch_ops);
+	sigset_t most, old;
+	int ret;
+
+	siginitsetinv(&most, sigmask(SIGKILL) | sigmask(SIGSTOP));
+	sigprocmask(SIG_BLOCK, &most, &old);
+	ret = mmu_interval_notifier_insert(&region->notifier, region->owner.mm, region->vaddr,
+					   region->npages << PAGE_SHIFT, &watch_ops);
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	return ret;
 }
 
 /**

@@ -17,17 +17,19 @@ static DEFINE_MUTEX(watched_lock);
 static struct vfio_region *watched[WATCHED_MAX];
 static unsigned long changes;
 static unsigned int looks;
-static bool fail, collide;
+static int fail;
+static bool collide;
 static void (*wait_for)(void *data);
 static void *wait_data;
 
 int vfio_watch_start(struct vfio_region *region)
 {
 	unsigned int i;
-	int ret = -ENOMEM;
+	int ret = xchg(&fail, 0);
 
-	if (xchg(&fail, false))
+	if (ret)
 		return ret;
+	ret = -ENOMEM;
 	mutex_lock(&watched_lock);
 	for (i = 0; i < WATCHED_MAX && ret; i++) {
 		if (!watched[i]) {
@@ -72,7 +74,12 @@ bool vfio_watch_changed(struct vfio_region *region, unsigned long seq)
 
 void fake_watch_fail(void)
 {
-	fail = true;
+	fail = -ENOMEM;
+}
+
+void fake_watch_interrupt(void)
+{
+	fail = -EINTR;
 }
 
 void fake_watch_collide(void)

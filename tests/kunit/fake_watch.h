@@ -8,8 +8,9 @@
 
 #include <linux/types.h>
 
-/* The next start of a watch fails. */
+/* The next start of a watch fails, or meets a signal. */
 void fake_watch_fail(void);
+void fake_watch_interrupt(void);
 /* The next look at user memory meets a change of what it looks at. */
 void fake_watch_collide(void);
 /* The next look at user memory waits until @fn has returned. */

@@ -1849,6 +1849,21 @@ static void killed_callers_leave_nothing(struct kunit *test)
 	expect_nothing(test);
 }
 
+/* What a signal keeps from being watched is registered once the signal was handled. */
+static void signals_put_registering_off(struct kunit *test)
+{
+	make_memory(test, EIGHTS);
+	fake_watch_interrupt();
+	KUNIT_EXPECT_EQ(test, -ERESTARTNOINTR, reg(test, 0, 0, 20, false));
+	expect_nothing(test);
+	fake_watch_interrupt();
+	KUNIT_EXPECT_EQ(test, -EINTR, user_call_killed(test, register_first_pages, test));
+	expect_nothing(test);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, 20));
+	expect_nothing(test);
+}
+
 static int map_all_pages(void *data)
 {
 	struct kunit *test = data;
@@ -2613,6 +2628,7 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(closed_containers_register_nothing),
 	KUNIT_CASE(killed_callers_leave_nothing),
 	KUNIT_CASE(killed_map_of_a_region_leaves_nothing),
+	KUNIT_CASE(signals_put_registering_off),
 	KUNIT_CASE(regions_are_listed_in_order),
 	KUNIT_CASE(killed_readers_wait_for_no_lock),
 	KUNIT_CASE(readers_say_that_a_container_is_busy),
