@@ -162,6 +162,7 @@ static int region_prot(const struct vfio_region *region)
  * @region: the region
  * @batch: pages pinned last
  * @npages: pages of complete slots
+ * @hugetlb: some pages so far are hugetlb memory
  * @nr: pages in @entries
  * @entries: words of the pages of the next slot
  * @pages: memory for @batch
@@ -170,6 +171,7 @@ struct region_fill {
 	struct vfio_region *region;
 	struct vfio_pin_batch batch;
 	unsigned long npages;
+	bool hugetlb;
 	unsigned int nr;
 	u64 entries[VFIO_SLOT_PAGES];
 	struct page *pages[VFIO_PIN_BATCH_MAX];
@@ -248,6 +250,22 @@ static unsigned long batch_count_ram(const struct vfio_pin_batch *batch)
 	return ram;
 }
 
+/* Of what kinds the pages are that were pinned last: what a region has to know of them. */
+static void fill_note_kinds(struct region_fill *fill)
+{
+	struct folio *folio, *last = NULL;
+	unsigned int i;
+
+	for (i = 0; i < fill->batch.size; i++) {
+		folio = page_folio(fill->batch.pages[i]);
+		if (folio == last)
+			continue;
+		last = folio;
+		if (folio_test_hugetlb(folio))
+			fill->hugetlb = true;
+	}
+}
+
 /* Pin, charge, and keep the next pages, and tell why if that is not possible. */
 static int fill_batch(struct vfio_type1_container *container, struct region_fill *fill)
 {
@@ -274,6 +292,7 @@ static int fill_batch(struct vfio_type1_container *container, struct region_fill
 		return -EFAULT;
 	}
 	vfio_count(container, VFIO_COUNT_PINNED_PAGES, ret);
+	fill_note_kinds(fill);
 	ram = batch_count_ram(&fill->batch);
 	ret = vfio_account_charge(&region->owner, ram);
 	if (ret == -ENOMEM)
@@ -350,11 +369,14 @@ static int region_fill(struct vfio_type1_container *container, struct vfio_regio
 	fill->batch.size = 0;
 	fill->batch.pos = 0;
 	fill->npages = 0;
+	fill->hugetlb = false;
 	fill->nr = 0;
 	while (!ret && fill->npages < region->npages)
 		ret = fill_batch(container, fill);
 	if (ret)
 		fill_undo(fill);
+	/* Only now: a page may be parted from the process as soon as it is pinned. */
+	WRITE_ONCE(region->hugetlb, fill->hugetlb);
 	kvfree(fill);
 	return ret;
 }
@@ -425,6 +447,7 @@ struct vfio_region *vfio_region_create(struct vfio_type1_container *container,
 	region->vaddr = vaddr;
 	region->npages = npages;
 	region->read_only = read_only;
+	region->hugetlb = true;
 	region->registered = 1;
 	region->owner = owner;
 	mutex_init(&region->mapped_lock);

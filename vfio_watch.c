@@ -5,8 +5,32 @@
  * of the process.
  *
  * What is pinned stays where it is, so a notifier has nothing to wait for, and only
- * leaves a mark.  Changes of protection leave none: fork() and NUMA balancing make
- * them all the time, and the pages stay the same.
+ * leaves a mark.
+ *
+ * A page that has no mark has to be in the process's page table: it was there when it
+ * was pinned, or compared, and whatever takes it out leaves a mark.  That is all there is
+ * to rely on.  What takes a page out of its file (truncation, a hole, reclaim, collapse,
+ * a memory error) only tells those who have it in their page table then, and what puts
+ * another page in only finds an empty entry, or takes the old one out first.
+ *
+ * So an event may go without a mark if it leaves all entries where they are.  Each
+ * place that sends one of these was looked at, in 6.1, 6.12 and 7.2:
+ *
+ *  - MMU_NOTIFY_PROTECTION_VMA: mprotect(), userfaultfd's write protection, PAGEMAP_SCAN
+ *    and NUMA balancing change the access, and convert entries that are not there
+ *    (migration, swap), which had a mark before.  A transparent huge page that has to be
+ *    split for that, and then is not mapped any more if it is a file's, says so by an
+ *    event of its own, MMU_NOTIFY_CLEAR.  But hugetlb memory whose page table is shared
+ *    with another mapping loses that table, empty entries and all, and has no event of
+ *    its own: regions with such memory get a mark.  (All else that parts them, munmap(),
+ *    mremap(), userfaultfd, a split area, reverse mapping, sends one that leaves a mark.)
+ *  - MMU_NOTIFY_PROTECTION_PAGE: write-back, and drivers that track what is dirty, make
+ *    entries read-only or clean.  So does fork(), to the parent's, of pages that are
+ *    not pinned; for a huge page that it can't share it sends MMU_NOTIFY_CLEAR as well.
+ *  - MMU_NOTIFY_SOFT_DIRTY: the same, for /proc/PID/clear_refs.
+ *  - MMU_NOTIFY_RELEASE: nobody is left who could map it.
+ *
+ * Events of kinds that are not known here leave a mark.
  */
 
 #include <linux/signal.h>
@@ -17,27 +41,30 @@
 
 const bool vfio_watch_supported = true;
 
+/* May a page of the region not be in the process's page table after this? */
+static bool watch_marks(const struct vfio_region *region, enum mmu_notifier_event event)
+{
+	switch (event) {
+	case MMU_NOTIFY_PROTECTION_VMA:
+		return READ_ONCE(region->hugetlb);
+	case MMU_NOTIFY_PROTECTION_PAGE:
+	case MMU_NOTIFY_SOFT_DIRTY:
+	case MMU_NOTIFY_RELEASE:
+		return false;
+	default:
+		return true;
+	}
+}
+
 static bool watch_invalidate(struct mmu_interval_notifier *notifier,
 			     const struct mmu_notifier_range *range, unsigned long seq)
 {
 	struct vfio_region *region = container_of(notifier, struct vfio_region, notifier);
+	bool mark = watch_marks(region, range->event);
 	unsigned long vaddr = range->start;
-	bool mark = true;
 
-	switch (range->event) {
-	case MMU_NOTIFY_PROTECTION_VMA:
-	case MMU_NOTIFY_PROTECTION_PAGE:
-	case MMU_NOTIFY_SOFT_DIRTY:
-		mark = false;
-		break;
-	case MMU_NOTIFY_RELEASE:
-		/* Nobody is left who could map it. */
+	if (range->event == MMU_NOTIFY_RELEASE)
 		vfio_registry_orphan(region->registry);
-		mark = false;
-		break;
-	default:
-		break;
-	}
 	spin_lock(&region->lock);
 	mmu_interval_set_seq(notifier, seq);
 	/* Who looks at the memory waits for the end of the change, not for the lock. */

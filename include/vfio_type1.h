@@ -354,6 +354,7 @@ struct vfio_region_use {
  * @kept: an IOMMU did not let go of a page: all stay pinned
  * @orphaned: it left its registry with the process or its last container, and no more is
  *	pinned than what is mapped; set once, under @lock
+ * @hugetlb: some of it is, or, while it is being filled, may be hugetlb memory
  * @registered: how often it was registered; registry->mutex
  * @owner: whose memory this is, and who is charged
  * @locked_vm: pages charged to @owner, constant while in the tree, then @mapped_lock
@@ -376,6 +377,7 @@ struct vfio_region {
 	bool read_only;
 	bool kept;
 	bool orphaned;
+	bool hugetlb;
 	unsigned long registered;
 	struct vfio_owner owner;
 	unsigned long locked_vm;

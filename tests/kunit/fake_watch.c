@@ -93,7 +93,7 @@ void fake_watch_wait(void (*fn)(void *data), void *data)
 	wait_for = fn;
 }
 
-void fake_watch_change(unsigned long vaddr, unsigned long last)
+static void change(unsigned long vaddr, unsigned long last, bool protection)
 {
 	unsigned int i;
 
@@ -101,7 +101,7 @@ void fake_watch_change(unsigned long vaddr, unsigned long last)
 	for (i = 0; i < WATCHED_MAX; i++) {
 		unsigned long at = vaddr;
 
-		if (!watched[i])
+		if (!watched[i] || (protection && !READ_ONCE(watched[i]->hugetlb)))
 			continue;
 		spin_lock(&watched[i]->lock);
 		changes++;
@@ -110,6 +110,16 @@ void fake_watch_change(unsigned long vaddr, unsigned long last)
 		spin_unlock(&watched[i]->lock);
 	}
 	mutex_unlock(&watched_lock);
+}
+
+void fake_watch_change(unsigned long vaddr, unsigned long last)
+{
+	change(vaddr, last, false);
+}
+
+void fake_watch_protect(unsigned long vaddr, unsigned long last)
+{
+	change(vaddr, last, true);
 }
 
 void fake_watch_release(void)

@@ -17,6 +17,8 @@ void fake_watch_collide(void);
 void fake_watch_wait(void (*fn)(void *data), void *data);
 /* User memory changes, or only might have. */
 void fake_watch_change(unsigned long vaddr, unsigned long last);
+/* The process may access its memory in another way, which matters to hugetlb memory. */
+void fake_watch_protect(unsigned long vaddr, unsigned long last);
 /* The process is gone. */
 void fake_watch_release(void);
 unsigned int fake_watch_count(void);

@@ -2267,6 +2267,30 @@ static void attach_replays_from_the_region(struct kunit *test)
 	}
 }
 
+static void change_access(void *data)
+{
+	struct kunit *test = data;
+
+	fake_watch_protect(vaddr_of(test, 5), vaddr_of(test, 6) - 1);
+}
+
+/* Not known to be no hugetlb memory yet, it may be parted from the process by mprotect(). */
+static void change_of_access_counts_while_registering(struct kunit *test)
+{
+	make_memory(test, EIGHTS);
+	fake_watch_wait(change_access, test);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+	KUNIT_EXPECT_EQ(test, only_region(test)->nr_marked, 1U);
+	KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 0, 20));
+	must_unmap(test, 0, 0, 20);
+	KUNIT_EXPECT_EQ(test, only_region(test)->nr_marked, 0U);
+	/* It is not: nobody has to look. */
+	change_access(test);
+	KUNIT_EXPECT_EQ(test, only_region(test)->nr_marked, 0U);
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, 20));
+	expect_nothing(test);
+}
+
 /* In-kernel users get the region's pages; not pinned or charged again. */
 static void in_kernel_users_share_pins_and_charge(struct kunit *test)
 {
@@ -2639,6 +2663,7 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(unchanged_memory_is_looked_at_once),
 	KUNIT_CASE(large_regions_are_marked_in_pieces),
 	KUNIT_CASE(attach_replays_from_the_region),
+	KUNIT_CASE(change_of_access_counts_while_registering),
 	KUNIT_CASE(in_kernel_users_share_pins_and_charge),
 	KUNIT_CASE(addresses_can_be_exchanged),
 	KUNIT_CASE(a_new_owner_is_charged_for_a_mapping),
