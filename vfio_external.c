@@ -117,6 +117,13 @@ static struct vfio_run external_region_page(const struct vfio_dma *dma, u64 iova
 			       dma->region_page + ((iova - dma->iova) >> PAGE_SHIFT), 1);
 }
 
+/* A device wrote to the page at @iova, or may have, and it stays pinned. */
+static void external_written(const struct vfio_dma *dma, u64 iova)
+{
+	if (vfio_dma_writeback(dma))
+		vfio_pin_dirty(external_region_page(dma, iova));
+}
+
 /* Pin a page that is registered: its mapping keeps it, and it is charged. */
 static int external_pin_registered(struct vfio_type1_container *container, struct vfio_dma *dma,
 				   u64 iova, struct page **result)
@@ -230,7 +237,9 @@ static void external_unpin_page(struct vfio_type1_container *container, struct v
 	rb_erase(&pin->node, &dma->external);
 	if (pin->own)
 		external_put_own(dma, pin->pfn);
-	else if (!dma->region)
+	else if (dma->region)
+		external_written(dma, iova);
+	else
 		external_put_page(container, dma, pin->pfn);
 	kfree(pin);
 	/* An UNMAP may be waiting for this. */
@@ -434,6 +443,7 @@ static ssize_t external_rw_registered(struct vfio_type1_container *container,
 		return -EFAULT;
 	if (write) {
 		memcpy_to_page(page, offset, data, count);
+		external_written(dma, iova);
 		vfio_dirty_mark(container, dma, iova, count);
 	} else {
 		memcpy_from_page(data, page, offset, count);

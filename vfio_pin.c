@@ -14,6 +14,7 @@
  */
 
 #include <linux/fs.h>
+#include <linux/pagemap.h>
 #include <linux/sched/signal.h>
 
 #include "vfio_type1.h"
@@ -374,4 +375,31 @@ void vfio_unpin_runs(const struct vfio_run *run, unsigned int nr)
 		pages[n++] = pfn_to_page(vfio_run_pfn(*run));
 	}
 	unpin_user_pages_dirty_lock(pages, n, write);
+}
+
+/**
+ * vfio_pin_dirty() - tell that pages were written to, and keep them pinned
+ * @run: a run that no device writes to any more
+ *
+ * Context: may sleep.
+ */
+void vfio_pin_dirty(struct vfio_run run)
+{
+	unsigned long pfn = vfio_run_pfn(run), end = pfn + vfio_run_npages(run);
+	struct folio *folio;
+	struct page *page;
+
+	if (vfio_run_reserved(run))
+		return;
+	for (; pfn < end; pfn += folio_nr_pages(folio) - folio_page_idx(folio, page)) {
+		page = pfn_to_page(pfn);
+		folio = page_folio(page);
+		/* Who cleans it at this moment has yet to look at what is in it. */
+		if (!folio_test_dirty(folio)) {
+			folio_lock(folio);
+			folio_mark_dirty(folio);
+			folio_unlock(folio);
+		}
+		cond_resched();
+	}
 }

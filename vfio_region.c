@@ -253,6 +253,7 @@ static unsigned long batch_count_ram(const struct vfio_pin_batch *batch)
 /* Of what kinds the pages are that were pinned last: what a region has to know of them. */
 static void fill_note_kinds(struct region_fill *fill)
 {
+	struct vfio_region *region = fill->region;
 	struct folio *folio, *last = NULL;
 	unsigned int i;
 
@@ -263,6 +264,10 @@ static void fill_note_kinds(struct region_fill *fill)
 		last = folio;
 		if (folio_test_hugetlb(folio))
 			fill->hugetlb = true;
+		/* What has no file, or only swap behind it, is safe for as long as it is pinned. */
+		else if (!folio_test_anon(folio) && !folio_test_swapbacked(folio) &&
+			 !folio_test_reserved(folio))
+			region->writeback |= !region->read_only;
 	}
 }
 
@@ -494,6 +499,29 @@ void vfio_region_put(struct vfio_region *region)
 	if (!region->orphaned)
 		region_unpin(region, 0, region->npages);
 	region_free(region);
+}
+
+/**
+ * vfio_region_dirty() - devices may have written to pages of a region
+ * @region: a region with vfio_region.writeback
+ * @page: first page, counted from the start of the region
+ * @npages: how many, in a mapping that no device writes to any more
+ *
+ * What the process has written to disk from now on has what they wrote, as if the
+ * pages had been unpinned.
+ *
+ * Context: may sleep; a reference to the region is held.
+ */
+void vfio_region_dirty(const struct vfio_region *region, unsigned long page,
+		       unsigned long npages)
+{
+	unsigned long end = page + npages;
+	struct vfio_run run;
+
+	for (; page < end; page += vfio_run_npages(run)) {
+		run = vfio_region_run(region, page, end - page);
+		vfio_pin_dirty(run);
+	}
 }
 
 /* ---- mappings ---- */

@@ -379,6 +379,10 @@ static void window_empty(struct vfio_type1_container *container, struct vfio_win
 		unmap_blind(container, w->domain, dma);
 		vfio_dma_keep(dma);
 	}
+	if (dma->mapped && vfio_dma_writeback(dma)) {
+		window_flush(w);
+		vfio_region_dirty(dma->region, dma->region_page, dma->mapped);
+	}
 	if (!dma->region)
 		vfio_runs_free(&dma->runs);
 	w->refund += window_uncharge(container, dma);

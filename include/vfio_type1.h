@@ -355,6 +355,8 @@ struct vfio_region_use {
  * @orphaned: it left its registry with the process or its last container, and no more is
  *	pinned than what is mapped; set once, under @lock
  * @hugetlb: some of it is, or, while it is being filled, may be hugetlb memory
+ * @writeback: devices may write to some of it that a file system writes back; constant
+ *	while in the tree
  * @registered: how often it was registered; registry->mutex
  * @owner: whose memory this is, and who is charged
  * @locked_vm: pages charged to @owner, constant while in the tree, then @mapped_lock
@@ -378,6 +380,7 @@ struct vfio_region {
 	bool kept;
 	bool orphaned;
 	bool hugetlb;
+	bool writeback;
 	unsigned long registered;
 	struct vfio_owner owner;
 	unsigned long locked_vm;
@@ -474,6 +477,19 @@ static inline void vfio_dma_keep(struct vfio_dma *dma)
 {
 	if (dma->region)
 		WRITE_ONCE(dma->region->kept, true);
+}
+
+/**
+ * vfio_dma_writeback() - does a file system have to hear of what devices write?
+ * @dma: the mapping
+ *
+ * Unpinning tells it; but registered memory is not unpinned with its mappings.
+ *
+ * Return: true if vfio_region_dirty() has to tell, once no device writes any more.
+ */
+static inline bool vfio_dma_writeback(const struct vfio_dma *dma)
+{
+	return dma->region && dma->region->writeback && dma->prot & IOMMU_WRITE;
 }
 
 /* ---- the set of mappings (vfio_dma_tree.c): pure ---- */
@@ -574,6 +590,7 @@ unsigned long vfio_pin_cut(struct vfio_pin_batch *batch, struct vfio_run *runs, 
 			   unsigned int capacity, unsigned long max, int prot);
 void vfio_pin_drop(struct vfio_pin_batch *batch, int prot);
 void vfio_unpin_runs(const struct vfio_run *run, unsigned int nr);
+void vfio_pin_dirty(struct vfio_run run);
 
 /**
  * vfio_run_flags() - what the protection of a mapping means for its runs
@@ -714,6 +731,8 @@ struct vfio_run vfio_region_run(const struct vfio_region *region, unsigned long 
 				unsigned long max);
 unsigned long vfio_region_count_ram(const struct vfio_region *region, unsigned long page,
 				    unsigned long npages);
+void vfio_region_dirty(const struct vfio_region *region, unsigned long page,
+		       unsigned long npages);
 
 int vfio_registry_join(struct vfio_type1_container *container);
 void vfio_registry_leave(struct vfio_type1_container *container);

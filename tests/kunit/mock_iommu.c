@@ -210,6 +210,8 @@ static void mock_sync(struct iommu_domain *domain, struct iommu_iotlb_gather *ga
 	struct mock_pte *pte, *next;
 
 	mock->nr_sync++;
+	if (mock->clean && PageDirty(mock->clean))
+		violation(mock, "dirty before the IOTLB sync", gather->start, 0);
 	list_for_each_entry_safe(pte, next, &mock->stale, stale) {
 		/* Another caller's gather holds the others. */
 		if (pte->iova < gather->start || pte->iova + (pte->size - 1) > gather->end)

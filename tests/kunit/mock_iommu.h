@@ -58,6 +58,7 @@ const void *mock_flavour_gen(const void *prev, char *desc);
  * @hides: a call of map that fails says that it did nothing, as VT-d up to 6.12 does, and
  *	has mapped one IOPTE at least
  * @stuck: IOVA of an IOPTE that never goes away
+ * @clean: page that is not to be dirty before the IOTLB is synced, or NULL
  * @entered: completed by the call of map that waits for @gate
  * @gate: the next call of map waits for it, if not NULL
  * @violation: the first one, empty if there was none
@@ -75,6 +76,7 @@ struct mock_iommu {
 	unsigned int fail_map;
 	bool hides;
 	u64 stuck;
+	struct page *clean;
 	struct completion entered;
 	struct completion *gate;
 	char violation[128];

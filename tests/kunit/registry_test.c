@@ -2291,6 +2291,100 @@ static void change_of_access_counts_while_registering(struct kunit *test)
 	expect_nothing(test);
 }
 
+static void clean(struct kunit *test, unsigned int npages)
+{
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < npages; i++)
+		ClearPageDirty(fx->pages[i]);
+}
+
+static void expect_dirty(struct kunit *test, unsigned int first, unsigned int npages, bool dirty)
+{
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	for (i = first; i < first + npages; i++)
+		KUNIT_ASSERT_EQ_MSG(test, (bool)PageDirty(fx->pages[i]), dirty, "page %u", i);
+}
+
+/* The memory is a file's: whoever writes it back hears of what devices wrote at UNMAP. */
+static void written_pages_are_dirty_when_unmapped(struct kunit *test)
+{
+	static const enum layout layouts[] = { SEQUENTIAL, SINGLES };
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(layouts); i++) {
+		make_memory(test, layouts[i]);
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+		/* Pinning for writing may say so, too. */
+		clean(test, NPAGES);
+		KUNIT_ASSERT_EQ(test, 0, map_prot(test, 0, 0, 4, 10, IOMMU_READ));
+		must_unmap(test, 0, 0, 10);
+		expect_dirty(test, 0, NPAGES, false);
+		KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 4, 10));
+		expect_dirty(test, 0, NPAGES, false);
+		mock(0)->clean = fx->pages[4];
+		must_unmap(test, 0, 0, 10);
+		mock(0)->clean = NULL;
+		expect_dirty(test, 4, 10, true);
+		/* While another mapping is written to, and when the last group goes. */
+		KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 4, 10));
+		KUNIT_ASSERT_EQ(test, 0, map(test, 1, 0, 4, 10));
+		clean(test, NPAGES);
+		must_unmap(test, 0, 0, 10);
+		expect_dirty(test, 4, 10, true);
+		clean(test, NPAGES);
+		detach(test, 1, 1);
+		expect_dirty(test, 4, 10, true);
+		attach(test, 1, 1, &vtd);
+		KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, 20));
+		/* Registered for reading, none can be written to. */
+		clean(test, NPAGES);
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, true));
+		KUNIT_ASSERT_EQ(test, 0, map_prot(test, 0, 0, 4, 10, IOMMU_READ));
+		must_unmap(test, 0, 0, 10);
+		KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, 20));
+		expect_dirty(test, 0, NPAGES, false);
+		expect_nothing(test);
+		drop_memory(fx);
+	}
+}
+
+/* In-kernel users write to registered pages, too: when they unpin, or at once. */
+static void pages_that_users_wrote_are_dirty(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct page *page;
+	u64 word = 7;
+
+	make_memory(test, SINGLES);
+	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
+	clean(test, NPAGES);
+	detach(test, 0, 0);
+	KUNIT_ASSERT_EQ(test, 0, vfio_container_attach_emulated(fx->container[0], fx->emulated));
+	vfio_external_register(fx->container[0], &fx->device);
+	KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 4, 10));
+	KUNIT_ASSERT_EQ(test, 1, vfio_external_pin(fx->container[0], fx->emulated, 0, 1, RW,
+						   &page));
+	expect_dirty(test, 0, NPAGES, false);
+	vfio_external_unpin(fx->container[0], 0, 1);
+	expect_dirty(test, 4, 1, true);
+	clean(test, NPAGES);
+	KUNIT_ASSERT_EQ(test, 0, vfio_external_rw(fx->container[0], 0, &word, sizeof(word),
+						  false));
+	expect_dirty(test, 0, NPAGES, false);
+	KUNIT_ASSERT_EQ(test, 0, vfio_external_rw(fx->container[0], 0, &word, sizeof(word), true));
+	expect_dirty(test, 4, 1, true);
+	must_unmap(test, 0, 0, 10);
+	KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, 20));
+	expect_charge(test, 0);
+	vfio_external_unregister(fx->container[0], &fx->device);
+	vfio_container_detach(fx->container[0], fx->emulated);
+}
+
 /* In-kernel users get the region's pages; not pinned or charged again. */
 static void in_kernel_users_share_pins_and_charge(struct kunit *test)
 {
@@ -2664,6 +2758,8 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(large_regions_are_marked_in_pieces),
 	KUNIT_CASE(attach_replays_from_the_region),
 	KUNIT_CASE(change_of_access_counts_while_registering),
+	KUNIT_CASE(written_pages_are_dirty_when_unmapped),
+	KUNIT_CASE(pages_that_users_wrote_are_dirty),
 	KUNIT_CASE(in_kernel_users_share_pins_and_charge),
 	KUNIT_CASE(addresses_can_be_exchanged),
 	KUNIT_CASE(a_new_owner_is_charged_for_a_mapping),
