@@ -14,6 +14,11 @@
  * User space gets the bits of a range whose first page is bit 0, in words of 64
  * bits.  A mapping may start in the middle of a word, which then belongs to its
  * lower neighbour as well: bits below are kept as they are in user memory.
+ *
+ * Bits are copied under the locks that keep them as they are, but without faults,
+ * which may wait for as long as whoever provides the user memory likes.  If that
+ * fails, all locks are dropped, the memory is faulted in, and everything is looked
+ * at anew.  Only when all was copied is anything clean.
  */
 
 #include <linux/bitmap.h>
@@ -176,8 +181,35 @@ static u64 dirty_word(const struct vfio_dma *dma, unsigned long nbits, unsigned 
 	return w == BITS_TO_LONGS(nbits) - 1 ? BITMAP_LAST_WORD_MASK(nbits) : ~0ULL;
 }
 
-/* Copy words to user space that share none with another mapping. */
-static int report_words(u64 __user *to, const struct vfio_dma *dma, unsigned long nbits, bool all)
+/**
+ * struct dirty_words - the words of user space's bitmap that a mapping has bits in
+ * @at: the first one
+ * @nr: how many
+ * @shift: bits of the first one that belong to others
+ */
+struct dirty_words {
+	u64 __user *at;
+	unsigned long nr;
+	unsigned int shift;
+};
+
+static struct dirty_words dirty_words_of(const struct vfio_dma *dma, u64 base,
+					 const struct vfio_dirty_request *request)
+{
+	unsigned int page_shift = __ffs64(request->pgsize);
+	unsigned long nbits = ((dma->last - dma->iova) >> page_shift) + 1;
+	u64 offset = (dma->iova - base) >> page_shift;
+	unsigned int shift = offset % BITS_PER_TYPE(u64);
+
+	return (struct dirty_words) {
+		.at = request->bitmap + offset / BITS_PER_TYPE(u64),
+		.nr = BITS_TO_U64(nbits + shift),
+		.shift = shift,
+	};
+}
+
+/* Copy words to user space that share none with another mapping.  Return: whether they got there. */
+static bool report_words(u64 __user *to, const struct vfio_dma *dma, unsigned long nbits, bool all)
 {
 	unsigned long w, n, nwords = BITS_TO_LONGS(nbits);
 	u64 ones[REPORT_WORDS] __uninitialized;
@@ -190,57 +222,173 @@ static int report_words(u64 __user *to, const struct vfio_dma *dma, unsigned lon
 		from = all ? ones : (u64 *)dma->dirty + w;
 		if (all && w + n == nwords)
 			ones[n - 1] = BITMAP_LAST_WORD_MASK(nbits);
-		if (copy_to_user(to + w, from, n * sizeof(*from)))
-			return -EFAULT;
+		if (copy_to_user_nofault(to + w, from, n * sizeof(*from)))
+			return false;
 		cond_resched();
 	}
-	return 0;
+	return true;
+}
+
+/* The same for words of which the first has bits of another mapping. */
+static bool report_shifted(const struct dirty_words *to, const struct vfio_dma *dma,
+			   unsigned long nbits, bool all)
+{
+	u64 words[REPORT_WORDS] __uninitialized, below;
+	unsigned long w, done = 0;
+	unsigned int n = 0;
+
+	if (copy_from_user_nofault(&below, to->at, sizeof(below)))
+		return false;
+	for (w = 0; w < to->nr; w++) {
+		words[n] = dirty_word(dma, nbits, w, all) << to->shift;
+		if (w)
+			words[n] |= dirty_word(dma, nbits, w - 1, all) >> (64 - to->shift);
+		else
+			words[n] |= below & (BIT_ULL(to->shift) - 1);
+		if (++n < REPORT_WORDS && w + 1 < to->nr)
+			continue;
+		if (copy_to_user_nofault(to->at + done, words, n * sizeof(*words)))
+			return false;
+		done += n;
+		n = 0;
+		cond_resched();
+	}
+	return true;
 }
 
 /**
  * vfio_dirty_report() - tell user space which pages of a mapping are dirty
- * @container: a container with dirty tracking on
+ * @container: a container with dirty tracking on, by pages of @request->pgsize
  * @dma: the mapping
  * @base: IOVA of bit 0 of the bitmap, at or below the mapping
  * @request: where to
  *
- * Context: may fault user memory in; the caller owns @dma.
- * Return: 0; -EFAULT.
+ * Context: container->lock held, and the caller owns @dma.
+ * Return: false if user memory has to be faulted in first: see vfio_dirty_fault_in().
  */
-int vfio_dirty_report(struct vfio_type1_container *container, struct vfio_dma *dma, u64 base,
-		      const struct vfio_dirty_request *request)
+bool vfio_dirty_report(struct vfio_type1_container *container, const struct vfio_dma *dma,
+		       u64 base, const struct vfio_dirty_request *request)
 {
-	unsigned long nbits = dirty_nbits(container, dma);
-	unsigned long offset = (dma->iova - base) >> container->dirty_shift;
-	u64 __user *to = request->bitmap + offset / BITS_PER_TYPE(u64);
-	unsigned int shift = offset % BITS_PER_TYPE(u64);
-	unsigned long w, nwords = BITS_TO_U64(nbits + shift);
+	struct dirty_words to = dirty_words_of(dma, base, request);
 	bool all = READ_ONCE(container->dirty_groups) && dma->mapped;
-	u64 words[REPORT_WORDS] __uninitialized;
-	unsigned int n = 0;
+	unsigned long nbits = dirty_nbits(container, dma);
 
-	if (!shift)
-		return report_words(to, dma, nbits, all);
-	for (w = 0; w < nwords; w++) {
-		words[n] = dirty_word(dma, nbits, w, all) << shift;
-		if (w) {
-			words[n] |= dirty_word(dma, nbits, w - 1, all) >> (64 - shift);
-		} else {
-			u64 below;
+	return to.shift ? report_shifted(&to, dma, nbits, all) :
+			  report_words(to.at, dma, nbits, all);
+}
 
-			if (copy_from_user(&below, to, sizeof(below)))
-				return -EFAULT;
-			words[n] |= below & (BIT_ULL(shift) - 1);
-		}
-		if (++n < REPORT_WORDS && w + 1 < nwords)
-			continue;
-		if (copy_to_user(to, words, n * sizeof(*words)))
-			return -EFAULT;
-		to += n;
-		n = 0;
-		cond_resched();
+static int words_fault_in(const struct dirty_words *words)
+{
+	return vfio_user_fault_in(words->at, words->nr * sizeof(*words->at), true);
+}
+
+/**
+ * vfio_dirty_fault_in() - have user memory at hand that a mapping is reported to
+ * @dma: the mapping
+ * @base: IOVA of bit 0 of the bitmap, at or below the mapping
+ * @request: where the bitmap is
+ *
+ * Context: the caller owns @dma; no lock held.
+ * Return: as vfio_user_fault_in().
+ */
+int vfio_dirty_fault_in(const struct vfio_dma *dma, u64 base,
+			const struct vfio_dirty_request *request)
+{
+	struct dirty_words words = dirty_words_of(dma, base, request);
+
+	return words_fault_in(&words);
+}
+
+/*
+ * The same for all mappings of a range from @iova on.  They may come and go meanwhile:
+ * what is reported in the end is decided later.
+ */
+static int dirty_fault_in_range(struct vfio_dma_tree *tree, u64 base, u64 iova, u64 last,
+				const struct vfio_dirty_request *request)
+{
+	struct dirty_words words;
+	struct vfio_dma *dma;
+	bool more = true;
+	int ret = 0;
+
+	while (more && !ret) {
+		words.nr = 0;
+		spin_lock(&tree->lock);
+		dma = vfio_dma_tree_first(tree, iova, last);
+		if (dma && dma->iova >= base && dma->last <= last)
+			words = dirty_words_of(dma, base, request);
+		more = dma && dma->last < last;
+		if (more)
+			iova = dma->last + 1;
+		spin_unlock(&tree->lock);
+		if (words.nr)
+			ret = words_fault_in(&words);
+	}
+	return ret;
+}
+
+/* Can this be asked for? */
+static int dirty_get_check(struct vfio_type1_container *container, u64 iova, u64 size,
+			   const struct vfio_dirty_request *request)
+{
+	u64 pgsize = vfio_container_pgsize(container);
+	struct vfio_dma *cut;
+
+	if (request->pgsize != pgsize || (iova | size) & (pgsize - 1)) {
+		vfio_refuse(container, VFIO_REFUSE_DIRTY,
+			    "DIRTY_PAGES iova 0x%llx size 0x%llx pgsize 0x%llx: not all aligned to the IOMMU's smallest page, 0x%llx, which pgsize has to be",
+			    iova, size, request->pgsize, pgsize);
+		return -EINVAL;
+	}
+	/* The bitmaps were made for another page size if a group came or went. */
+	if (!container->dirty_tracking || BIT_ULL(container->dirty_shift) != pgsize) {
+		vfio_refuse(container, VFIO_REFUSE_DIRTY,
+			    "DIRTY_PAGES: no dirty bitmap for pages of 0x%llx bytes: tracking is %s",
+			    pgsize, container->dirty_tracking ? "on for others" : "off");
+		return -EINVAL;
+	}
+	vfio_dma_tree_range(&container->tree, iova, iova + size - 1, &cut);
+	if (cut) {
+		vfio_refuse(container, VFIO_REFUSE_BISECT,
+			    "DIRTY_PAGES iova 0x%llx size 0x%llx: cuts the mapping 0x%llx-0x%llx in two",
+			    iova, size, (u64)cut->iova, (u64)cut->last);
+		return -EINVAL;
 	}
 	return 0;
+}
+
+/*
+ * Report all mappings of a range.  Return: 0; -EINTR; or 1 with @missing set to the first
+ * byte of the mapping for which user memory has to be faulted in.
+ */
+static int dirty_report_range(struct vfio_type1_container *container, u64 iova, u64 last,
+			      const struct vfio_dirty_request *request, u64 *missing)
+{
+	struct vfio_dma *dma;
+
+	for (dma = vfio_dma_tree_first(&container->tree, iova, last); dma && dma->iova <= last;
+	     dma = vfio_dma_tree_next(dma)) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		if (!vfio_dirty_report(container, dma, iova, request)) {
+			*missing = dma->iova;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/* What was reported is clean. */
+static void dirty_clean_range(struct vfio_type1_container *container, u64 iova, u64 last)
+{
+	struct vfio_dma *dma;
+
+	for (dma = vfio_dma_tree_first(&container->tree, iova, last); dma && dma->iova <= last;
+	     dma = vfio_dma_tree_next(dma)) {
+		bitmap_zero(dma->dirty, dirty_nbits(container, dma));
+		dirty_mark_pinned(container, dma);
+		cond_resched();
+	}
 }
 
 /**
@@ -250,7 +398,8 @@ int vfio_dirty_report(struct vfio_type1_container *container, struct vfio_dma *d
  * @size: bytes
  * @request: where to report
  *
- * What was reported is clean afterwards, but for what is pinned.
+ * What was reported is clean afterwards, but for what is pinned.  On failure nothing is
+ * clean that was not, whatever was copied to user space.
  *
  * Context: may sleep and fault user memory in; takes container->lock for writing.
  * Return: 0; -EINVAL if tracking is off, a value is not aligned to the smallest
@@ -260,45 +409,23 @@ int vfio_dirty_report(struct vfio_type1_container *container, struct vfio_dma *d
 int vfio_dirty_get(struct vfio_type1_container *container, u64 iova, u64 size,
 		   const struct vfio_dirty_request *request)
 {
-	struct vfio_dma_tree *tree = &container->tree;
-	u64 last = iova + size - 1;
-	struct vfio_dma *dma, *cut;
-	u64 pgsize;
-	int ret = -EINVAL;
+	u64 last = iova + size - 1, missing;
+	unsigned int n;
+	int ret;
 
-	down_write(&container->lock);
-	pgsize = vfio_container_pgsize(container);
-	if (request->pgsize != pgsize || (iova | size) & (pgsize - 1)) {
-		vfio_refuse(container, VFIO_REFUSE_DIRTY,
-			    "DIRTY_PAGES iova 0x%llx size 0x%llx pgsize 0x%llx: not all aligned to the IOMMU's smallest page, 0x%llx, which pgsize has to be",
-			    iova, size, request->pgsize, pgsize);
-		goto unlock;
-	}
-	/* The bitmaps were made for another page size if a group came or went. */
-	if (!container->dirty_tracking || BIT_ULL(container->dirty_shift) != pgsize) {
-		vfio_refuse(container, VFIO_REFUSE_DIRTY,
-			    "DIRTY_PAGES: no dirty bitmap for pages of 0x%llx bytes: tracking is %s",
-			    pgsize, container->dirty_tracking ? "on for others" : "off");
-		goto unlock;
-	}
-	dma = vfio_dma_tree_range(tree, iova, last, &cut);
-	if (cut) {
-		vfio_refuse(container, VFIO_REFUSE_BISECT,
-			    "DIRTY_PAGES iova 0x%llx size 0x%llx: cuts the mapping 0x%llx-0x%llx in two",
-			    iova, size, (u64)cut->iova, (u64)cut->last);
-		goto unlock;
-	}
-
-	ret = 0;
-	for (; dma && dma->iova <= last; dma = vfio_dma_tree_next(dma)) {
-		ret = fatal_signal_pending(current) ? -EINTR :
-		      vfio_dirty_report(container, dma, iova, request);
+	for (n = 0; n < VFIO_FAULT_IN_MAX; n++) {
+		down_write(&container->lock);
+		ret = dirty_get_check(container, iova, size, request) ?:
+		      dirty_report_range(container, iova, last, request, &missing);
+		if (!ret)
+			dirty_clean_range(container, iova, last);
+		up_write(&container->lock);
+		if (ret > 0)
+			ret = dirty_fault_in_range(&container->tree, iova, missing, last, request);
+		else
+			return ret;
 		if (ret)
-			break;
-		bitmap_zero(dma->dirty, dirty_nbits(container, dma));
-		dirty_mark_pinned(container, dma);
+			return ret;
 	}
-unlock:
-	up_write(&container->lock);
-	return ret;
+	return -EFAULT;
 }

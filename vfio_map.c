@@ -657,6 +657,7 @@ static struct vfio_dma *map_create(u64 iova, u64 vaddr, u64 size, int prot)
 	vfio_runs_init(&dma->runs);
 	dma->vaddr_invalid = false;
 	dma->late = false;
+	dma->orphaned = false;
 	dma->region = NULL;
 	dma->external = RB_ROOT;
 	dma->dirty = NULL;

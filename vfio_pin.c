@@ -16,6 +16,7 @@
 #include <linux/fs.h>
 #include <linux/pagemap.h>
 #include <linux/sched/signal.h>
+#include <linux/uaccess.h>
 
 #include "vfio_type1.h"
 
@@ -402,4 +403,34 @@ void vfio_pin_dirty(struct vfio_run run)
 		}
 		cond_resched();
 	}
+}
+
+/**
+ * vfio_user_fault_in() - have user memory at hand, so that copying it need not wait
+ * @at: first byte, in the memory that the caller has
+ * @size: bytes
+ * @write: it is going to be written; what is there stays as it is
+ *
+ * It may be gone again by the time that it is copied: who copies under a lock, without
+ * faults, comes back here if that fails.
+ *
+ * Context: no lock held, for whoever provides the memory may take for ever.
+ * Return: 0; -EFAULT if there is no memory, or none that may be accessed so; -EINTR on
+ * a fatal signal.
+ */
+int vfio_user_fault_in(const void __user *at, unsigned long size, bool write)
+{
+	const char __user *from = at, *end = from + size;
+	unsigned long n;
+
+	/* A page at a time: what comes back then tells whether it is there, on any kernel. */
+	for (; from < end; from += n) {
+		n = min_t(unsigned long, end - from, PAGE_SIZE - offset_in_page(from));
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		if (write ? fault_in_safe_writeable(from, n) : fault_in_readable(from, n))
+			return fatal_signal_pending(current) ? -EINTR : -EFAULT;
+		cond_resched();
+	}
+	return 0;
 }

@@ -655,8 +655,32 @@ static int unmap_check_dirty(struct vfio_type1_container *container,
 }
 
 /*
+ * Report a claimed mapping.  Drops container->lock where user memory has to be waited for,
+ * as evicting does, so that all is as unsure afterwards.
+ */
+static int unmap_report(struct vfio_type1_container *container, const struct vfio_unmap *u,
+			const struct vfio_dma *dma)
+{
+	unsigned int n;
+	int ret;
+
+	for (n = 0; n < VFIO_FAULT_IN_MAX; n++) {
+		ret = unmap_check_dirty(container, u->dirty);
+		if (ret || vfio_dirty_report(container, dma, u->base, u->dirty))
+			return ret;
+		up_read(&container->lock);
+		ret = vfio_dirty_fault_in(dma, u->base, u->dirty);
+		down_read(&container->lock);
+		if (ret)
+			return ret;
+	}
+	return -EFAULT;
+}
+
+/*
  * Have in-kernel users let go of claimed mappings, and report what is dirty.
- * Mappings that cannot be reported are nobody's again, and not in the list.
+ * Mappings that cannot be reported are nobody's again, and not in the list, unless all
+ * mappings were removed meanwhile.
  */
 static int unmap_prepare(struct vfio_type1_container *container, struct vfio_unmap *u)
 {
@@ -668,11 +692,9 @@ static int unmap_prepare(struct vfio_type1_container *container, struct vfio_unm
 	if (!u->dirty)
 		return 0;
 
-	/* Evicting drops the lock: tracking may have stopped. */
-	ret = unmap_check_dirty(container, u->dirty);
 	list_for_each_entry_safe(dma, next, &u->claimed, claim) {
-		ret = ret ?: vfio_dirty_report(container, dma, u->base, u->dirty);
-		if (ret) {
+		ret = ret ?: unmap_report(container, u, dma);
+		if (ret && !dma->orphaned) {
 			list_del(&dma->claim);
 			spin_lock(&tree->lock);
 			vfio_dma_tree_settle(tree, dma);
@@ -729,7 +751,7 @@ static int unmap_wait(struct vfio_type1_container *container, unsigned long chan
  * Return: 0; -EINVAL if a value is unaligned or zero, or, on v2, if the range
  * cuts a mapping in two, or dirty pages cannot be reported so; -EOVERFLOW if the
  * range wraps around; -EFAULT if there is no memory for the dirty bitmap; -EINTR
- * on a fatal signal while waiting for a MAP in the range.
+ * on a fatal signal while waiting for a MAP in the range, or for that memory.
  */
 int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, bool all,
 		   const struct vfio_dirty_request *dirty, u64 *unmapped)
@@ -806,8 +828,9 @@ static void unmap_forget(struct vfio_type1_container *container, struct vfio_dma
  * vfio_unmap_all() - remove every mapping
  * @container: the container
  *
- * A mapping that an UNMAP is evicting in-kernel users from is emptied, but left
- * to it.  Nobody is left who could unpin what in-kernel users have pinned.
+ * A mapping that an UNMAP is evicting in-kernel users from, or reporting, is emptied,
+ * but left to it: it will remove it, whatever else it does.
+ * Nobody is left who could unpin what in-kernel users have pinned.
  *
  * Context: may sleep; container->lock held for write.
  */
@@ -821,6 +844,8 @@ void vfio_unmap_all(struct vfio_type1_container *container)
 		next = vfio_dma_tree_next(dma);
 		if (dma->state == VFIO_DMA_LIVE)
 			unmap_forget(container, dma);
+		else
+			dma->orphaned = true;
 	}
 	while ((dma = vfio_dma_tree_first_kept(tree, 0, U64_MAX)))
 		unmap_forget(container, dma);

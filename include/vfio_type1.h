@@ -415,6 +415,8 @@ struct vfio_region {
  * @vaddr_invalid: user space took @vaddr back (VFIO_DMA_UNMAP_FLAG_VADDR);
  *	container->lock for write
  * @late: in-kernel users have been told of an UNMAP, and did not unpin all; the owner
+ * @orphaned: all mappings were removed while an UNMAP owned this one;
+ *	container->lock for write
  * @region: registered memory that the pages belong to, which has them pinned and
  *	charged; a reference is held; or NULL.  Set by the owner, before the first page.
  *	Then there is no run list, and @locked_vm is zero, unless another process than
@@ -445,6 +447,7 @@ struct vfio_dma {
 	struct vfio_owner owner;
 	bool vaddr_invalid;
 	bool late;
+	bool orphaned;
 	struct vfio_region *region;
 	unsigned long region_page;
 	struct rb_root external;
@@ -591,6 +594,14 @@ unsigned long vfio_pin_cut(struct vfio_pin_batch *batch, struct vfio_run *runs, 
 void vfio_pin_drop(struct vfio_pin_batch *batch, int prot);
 void vfio_unpin_runs(const struct vfio_run *run, unsigned int nr);
 void vfio_pin_dirty(struct vfio_run run);
+
+/*
+ * Memory that was faulted in as often as this, and still cannot be copied, never can: its
+ * tags, say, are not those of the address.
+ */
+#define VFIO_FAULT_IN_MAX	1000
+
+int vfio_user_fault_in(const void __user *at, unsigned long size, bool write);
 
 /**
  * vfio_run_flags() - what the protection of a mapping means for its runs
@@ -1192,8 +1203,10 @@ int vfio_dirty_init(struct vfio_type1_container *container, struct vfio_dma *dma
 void vfio_dirty_mark(struct vfio_type1_container *container, struct vfio_dma *dma, u64 iova,
 		     u64 size);
 void vfio_dirty_mark_all(struct vfio_type1_container *container);
-int vfio_dirty_report(struct vfio_type1_container *container, struct vfio_dma *dma, u64 base,
-		      const struct vfio_dirty_request *request);
+bool vfio_dirty_report(struct vfio_type1_container *container, const struct vfio_dma *dma,
+		       u64 base, const struct vfio_dirty_request *request);
+int vfio_dirty_fault_in(const struct vfio_dma *dma, u64 base,
+			const struct vfio_dirty_request *request);
 
 /* ---- what debugfs shows (vfio_debugfs.c) ---- */
 

@@ -177,6 +177,8 @@ static vm_fault_t layout_fault(struct vm_fault *vmf)
 		if (faults->kill)
 			send_sig(SIGKILL, current, 1);
 		mmap_read_unlock(vmf->vma->vm_mm);
+		if (faults->amid)
+			faults->amid(faults->data);
 		return VM_FAULT_RETRY;
 	}
 	if (page >= faults->missing)

@@ -35,7 +35,7 @@ unsigned long user_map_pfns(struct kunit *test, unsigned long at, unsigned long 
 			    unsigned int npages);
 /**
  * struct user_faults - a VM_PFNMAP area whose frames come when they are needed
- * @pfn: frame of its first page
+ * @pfn: frame of its first page; the area may be read and written if it is RAM
  * @scattered: pages of an even number come after those of an odd one
  * @missing: pages from this one on have no frame
  * @nr: faults so far
@@ -43,6 +43,8 @@ unsigned long user_map_pfns(struct kunit *test, unsigned long at, unsigned long 
  * @kill: and whoever it is gets killed then
  * @entered: completed by the fault that waits for @gate
  * @gate: the next fault waits for it, if not NULL
+ * @amid: called then with @data, without a lock, if not NULL: whatever others do meanwhile
+ * @data: for @amid
  */
 struct user_faults {
 	unsigned long pfn;
@@ -53,6 +55,8 @@ struct user_faults {
 	bool kill;
 	struct completion entered;
 	struct completion *gate;
+	void (*amid)(void *data);
+	void *data;
 };
 
 unsigned long user_map_faults(struct kunit *test, struct user_faults *faults, unsigned int npages,
