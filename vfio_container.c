@@ -200,6 +200,7 @@ void vfio_container_destroy(struct vfio_type1_container *container)
 	vfio_debugfs_remove(container);
 	down_write(&container->lock);
 	container->closed = true;
+	container->generation++;
 	vfio_unmap_all(container);
 	list_for_each_entry_safe(entry, next_entry, &container->emulated, next)
 		kfree(entry);
@@ -713,7 +714,8 @@ static int replay_copy(struct vfio_type1_container *container, struct vfio_domai
 /*
  * Put all mappings into a new domain and the domain into the container.  With
  * the first domain the memory is pinned, for every further one IOPTEs are
- * copied.  On failure the pages that were pinned here are unpinned again; what
+ * copied.  What a MAP is filling has those pages that are in the others; the MAP will
+ * start over, and need not have any.  On failure the pages that were pinned here are unpinned again; what
  * was copied goes away with the domain.
  */
 static int container_add_domain(struct vfio_type1_container *container, struct vfio_domain *domain)
@@ -722,14 +724,15 @@ static int container_add_domain(struct vfio_type1_container *container, struct v
 	struct vfio_dma *dma;
 	int ret = 0;
 
+	container->generation++;
 	if (first)
 		list_add(&domain->next, &container->domains);
 	for (dma = vfio_dma_tree_first(&container->tree, 0, U64_MAX); dma && !ret;
 	     dma = vfio_dma_tree_next(dma)) {
-		if (first)
-			ret = vfio_map_fill(container, dma);
-		else
+		if (!first)
 			ret = replay_copy(container, domain, dma);
+		else if (dma->state != VFIO_DMA_PENDING)
+			ret = vfio_map_fill(container, dma);
 	}
 	if (!ret && !first)
 		list_add_tail(&domain->next, &container->domains);
@@ -919,6 +922,7 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 		container->pgsize_bitmap = container_common_pgsizes(container, NULL);
 	}
 	container_set_iova(container, &iova);
+	container->generation++;
 	container->dirty_groups++;
 	up_write(&container->lock);
 	return 0;
@@ -978,6 +982,7 @@ void vfio_container_detach(struct vfio_type1_container *container, struct iommu_
 		goto unlock;
 
 	list_del(&entry->next);
+	container->generation++;
 	if (domain) {
 		iommu_detach_group(domain->domain, group);
 		if (list_empty(&domain->groups))

@@ -31,6 +31,15 @@
 /* Words copied to user space at a time. */
 #define REPORT_WORDS	64
 
+/*
+ * A mapping that MAP is filling gets its bitmap last, if tracking is on then.  Up to then
+ * it is as if it was not there.
+ */
+static bool dirty_ignores(const struct vfio_dma *dma)
+{
+	return dma->state == VFIO_DMA_PENDING;
+}
+
 static unsigned long dirty_nbits(const struct vfio_type1_container *container,
 				 const struct vfio_dma *dma)
 {
@@ -141,6 +150,8 @@ int vfio_dirty_start(struct vfio_type1_container *container)
 	container->dirty_shift = __ffs(container->pgsize_bitmap);
 	for (dma = vfio_dma_tree_first(&container->tree, 0, U64_MAX); dma && !ret;
 	     dma = vfio_dma_tree_next(dma)) {
+		if (dirty_ignores(dma))
+			continue;
 		ret = fatal_signal_pending(current) ? -EINTR : vfio_dirty_init(container, dma);
 		if (!ret)
 			dirty_mark_pinned(container, dma);
@@ -315,7 +326,7 @@ static int dirty_fault_in_range(struct vfio_dma_tree *tree, u64 base, u64 iova, 
 		words.nr = 0;
 		spin_lock(&tree->lock);
 		dma = vfio_dma_tree_first(tree, iova, last);
-		if (dma && dma->iova >= base && dma->last <= last)
+		if (dma && dma->iova >= base && dma->last <= last && !dirty_ignores(dma))
 			words = dirty_words_of(dma, base, request);
 		more = dma && dma->last < last;
 		if (more)
@@ -325,6 +336,17 @@ static int dirty_fault_in_range(struct vfio_dma_tree *tree, u64 base, u64 iova, 
 			ret = words_fault_in(&words);
 	}
 	return ret;
+}
+
+/* A mapping that a range cuts in two, or NULL. */
+static struct vfio_dma *dirty_find_cut(struct vfio_dma_tree *tree, u64 iova, u64 last)
+{
+	struct vfio_dma *dma = vfio_dma_tree_first(tree, iova, iova);
+
+	if (dma && !dirty_ignores(dma) && (dma->iova < iova || dma->last > last))
+		return dma;
+	dma = vfio_dma_tree_first(tree, last, last);
+	return dma && !dirty_ignores(dma) && dma->last > last ? dma : NULL;
 }
 
 /* Can this be asked for? */
@@ -347,7 +369,7 @@ static int dirty_get_check(struct vfio_type1_container *container, u64 iova, u64
 			    pgsize, container->dirty_tracking ? "on for others" : "off");
 		return -EINVAL;
 	}
-	vfio_dma_tree_range(&container->tree, iova, iova + size - 1, &cut);
+	cut = dirty_find_cut(&container->tree, iova, iova + size - 1);
 	if (cut) {
 		vfio_refuse(container, VFIO_REFUSE_BISECT,
 			    "DIRTY_PAGES iova 0x%llx size 0x%llx: cuts the mapping 0x%llx-0x%llx in two",
@@ -370,6 +392,8 @@ static int dirty_report_range(struct vfio_type1_container *container, u64 iova, 
 	     dma = vfio_dma_tree_next(dma)) {
 		if (fatal_signal_pending(current))
 			return -EINTR;
+		if (dirty_ignores(dma))
+			continue;
 		if (!vfio_dirty_report(container, dma, iova, request)) {
 			*missing = dma->iova;
 			return 1;
@@ -385,6 +409,8 @@ static void dirty_clean_range(struct vfio_type1_container *container, u64 iova, 
 
 	for (dma = vfio_dma_tree_first(&container->tree, iova, last); dma && dma->iova <= last;
 	     dma = vfio_dma_tree_next(dma)) {
+		if (dirty_ignores(dma))
+			continue;
 		bitmap_zero(dma->dirty, dirty_nbits(container, dma));
 		dirty_mark_pinned(container, dma);
 		cond_resched();

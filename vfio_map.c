@@ -14,6 +14,10 @@
  *	up to vfio_dma_npages()		not pinned
  *
  * so that a failure at any point knows what to undo.
+ *
+ * Pinning waits for user memory, for as long as whoever provides it likes, so
+ * container->lock is not held meanwhile.  Nothing of the mapping changes without it.  If
+ * groups came or went, MAP takes all back that it did, and starts over.
  */
 
 #include <linux/scatterlist.h>
@@ -23,6 +27,12 @@
 
 #include "trace/vfio_trace.h"
 #include "vfio_type1.h"
+
+/* Beside 0 and errnos: what MAP_DMA has to do before it tries again. */
+enum map_again {
+	MAP_WAIT = 1,	/* until somebody else's mapping is settled */
+	MAP_RESTART,	/* nothing: groups came or went */
+};
 
 /* Runs mapped at a time. */
 #define MAP_QUEUE_MAX		512
@@ -41,6 +51,7 @@ struct vfio_map_scratch {
  * struct map_work - a mapping being filled
  * @container: the container
  * @dma: the mapping
+ * @keep_lock: container->lock is an attach's, which holds it for write
  * @batch: pages pinned last
  * @charged: pages charged for them
  * @ram: pages of @charged that turned out to be due
@@ -58,6 +69,7 @@ struct vfio_map_scratch {
 struct map_work {
 	struct vfio_type1_container *container;
 	struct vfio_dma *dma;
+	bool keep_lock;
 	struct vfio_pin_batch batch;
 	unsigned long charged;
 	unsigned long ram;
@@ -318,6 +330,25 @@ static unsigned long map_run_limit(const struct vfio_dma *dma, unsigned long pag
 	return (VFIO_RUN_BYTES_MAX - (iova & (VFIO_RUN_BYTES_MAX - 1))) >> PAGE_SHIFT;
 }
 
+/*
+ * Pin the next batch, without container->lock.  Return: pages, an errno, or 0 if MAP
+ * has to start over.
+ */
+static int map_pin(struct map_work *work, struct mm_struct *mm, unsigned long vaddr,
+		   unsigned long wanted)
+{
+	struct vfio_type1_container *container = work->container;
+	unsigned long generation = container->generation;
+	int ret;
+
+	if (work->keep_lock)
+		return vfio_pin_fill(&work->batch, mm, vaddr, wanted, work->dma->prot);
+	up_read(&container->lock);
+	ret = vfio_pin_fill(&work->batch, mm, vaddr, wanted, work->dma->prot);
+	down_read(&container->lock);
+	return ret > 0 && container->generation != generation ? 0 : ret;
+}
+
 /* Pin and charge the next batch, which starts at page @page. */
 static int map_next_batch(struct map_work *work, struct mm_struct *mm, unsigned long page)
 {
@@ -330,7 +361,7 @@ static int map_next_batch(struct map_work *work, struct mm_struct *mm, unsigned 
 	cond_resched();
 	map_charge_settle(work);
 	begun = vfio_clock();
-	ret = vfio_pin_fill(&work->batch, mm, vaddr, wanted, dma->prot);
+	ret = map_pin(work, mm, vaddr, wanted);
 	cycles = vfio_clock_since(begun);
 	vfio_count(work->container, VFIO_COUNT_PIN_CALLS, 1);
 	vfio_count(work->container, VFIO_COUNT_PIN_CYCLES, cycles);
@@ -340,6 +371,8 @@ static int map_next_batch(struct map_work *work, struct mm_struct *mm, unsigned 
 			map_refuse_pin(work->container, dma, mm, page, ret);
 		return ret;
 	}
+	if (!ret)
+		return MAP_RESTART;
 	vfio_count(work->container, VFIO_COUNT_PINNED_PAGES, ret);
 	return map_charge(work, page);
 }
@@ -449,6 +482,22 @@ static int map_region(struct map_work *work)
 	return ret ?: map_flush(work);
 }
 
+/* Pin and map, or leave the mapping as empty as before. */
+static int map_fill(struct vfio_type1_container *container, struct vfio_dma *dma, bool keep_lock)
+{
+	struct map_work work __uninitialized;
+	int ret;
+
+	lockdep_assert_held(&container->lock);
+	map_begin(&work, container, dma);
+	work.keep_lock = keep_lock;
+	ret = dma->region ? map_region(&work) : map_memory(&work);
+	if (ret)
+		vfio_unmap_empty(container, dma);
+	map_end(&work);
+	return ret;
+}
+
 /**
  * vfio_map_fill() - pin a mapping's memory and map it into every domain
  * @container: a container with at least one domain
@@ -457,7 +506,8 @@ static int map_region(struct map_work *work)
  *
  * Registered memory is pinned already.
  *
- * Context: may sleep; container->lock held.
+ * Context: may sleep, also for as long as who provides the memory likes; container->lock
+ * held for write: so it is for an attach, which finds mappings that no domain was for.
  * Return: 0; -EFAULT if there is no memory somewhere, or none that may be
  * accessed so; -ENOMEM if RLIMIT_MEMLOCK is exceeded or memory is short; -EINTR
  * on a fatal signal; -ESRCH if the owner is dead; whatever iommu_map() says.
@@ -465,16 +515,7 @@ static int map_region(struct map_work *work)
  */
 int vfio_map_fill(struct vfio_type1_container *container, struct vfio_dma *dma)
 {
-	struct map_work work __uninitialized;
-	int ret;
-
-	lockdep_assert_held(&container->lock);
-	map_begin(&work, container, dma);
-	ret = dma->region ? map_region(&work) : map_memory(&work);
-	if (ret)
-		vfio_unmap_empty(container, dma);
-	map_end(&work);
-	return ret;
+	return map_fill(container, dma, true);
 }
 
 /* Check what does not depend on the container. */
@@ -566,7 +607,7 @@ void map_refuse_insert(struct vfio_type1_container *container, const struct vfio
 }
 
 /*
- * Take the mapping's IOVA.  Return: 0, an errno, or 1 with @changes set if
+ * Take the mapping's IOVA.  Return: 0, an errno, or MAP_WAIT with @changes set if
  * somebody else's unsettled mapping is in the way.
  */
 static int map_reserve(struct vfio_type1_container *container, struct vfio_dma *dma,
@@ -586,7 +627,7 @@ static int map_reserve(struct vfio_type1_container *container, struct vfio_dma *
 	if (ret == -EEXIST || ret == -EBUSY) {
 		*changes = tree->changes;
 		if (ret == -EEXIST && overlap->state != VFIO_DMA_LIVE)
-			ret = 1;
+			ret = MAP_WAIT;
 		in_the_way.range = (struct vfio_iova_span) { overlap->iova, overlap->last };
 		in_the_way.kind = map_overlap_kind(overlap, dma);
 	} else if (!ret && nearest) {
@@ -601,23 +642,34 @@ static int map_reserve(struct vfio_type1_container *container, struct vfio_dma *
 	return ret;
 }
 
-/* Make the mapping whole, or take it back. */
-static int map_complete(struct vfio_type1_container *container, struct vfio_dma *dma)
+/* Pin it, or find it registered, map it, and track what is written. */
+static int map_make(struct vfio_type1_container *container, struct vfio_dma *dma)
 {
-	struct vfio_dma_tree *tree = &container->tree;
+	unsigned long generation = container->generation;
 	int ret = vfio_registry_take(container, dma);
 
+	if (!ret && container->generation != generation)
+		ret = MAP_RESTART;
 	/* Registered memory is charged already. */
 	if (!dma->region)
 		vfio_owner_init_limit(&dma->owner);
 	if (!ret && vfio_container_has_iommu(container))
-		ret = vfio_map_fill(container, dma);
+		ret = map_fill(container, dma, false);
 	/* Last: what cannot be pinned should not cost a large bitmap. */
 	if (!ret && container->dirty_tracking) {
 		ret = vfio_dirty_init(container, dma);
 		if (ret)
 			vfio_unmap_empty(container, dma);
 	}
+	return ret;
+}
+
+/* Make the mapping whole, or take it back.  Return: 0, an errno, or MAP_RESTART. */
+static int map_complete(struct vfio_type1_container *container, struct vfio_dma *dma)
+{
+	struct vfio_dma_tree *tree = &container->tree;
+	int ret = map_make(container, dma);
+
 	if (ret) {
 		/* Who looks for a mapping in order to unpin from it holds this lock. */
 		mutex_lock(&container->external_lock);
@@ -631,6 +683,11 @@ static int map_complete(struct vfio_type1_container *container, struct vfio_dma 
 		spin_unlock(&tree->lock);
 	}
 	vfio_dma_tree_wake(tree);
+	if (ret == MAP_RESTART && dma->region) {
+		vfio_region_leave(dma);
+		dma->region = NULL;
+		vfio_runs_init(&dma->runs);
+	}
 	return ret;
 }
 
@@ -712,7 +769,7 @@ int vfio_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr, u6
 		up_read(&container->lock);
 		if (ret <= 0)
 			break;
-		ret = vfio_dma_tree_wait(&container->tree, changes);
+		ret = ret == MAP_WAIT ? vfio_dma_tree_wait(&container->tree, changes) : 0;
 		if (ret)
 			break;
 	}

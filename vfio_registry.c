@@ -670,7 +670,8 @@ static const char *registry_take(const struct vfio_type1_container *container,
  * @dma: mapping without pages, owned by the caller, of the caller's memory; gets a
  *	reference to a region, which goes with it
  *
- * Context: may sleep; container->lock held.
+ * Context: may sleep; container->lock held for reading.  Drops and takes it while marked
+ * memory is compared, so what it protects may be different afterwards.
  * Return: 0, also if the memory is to be pinned for this mapping alone; -EPERM if it is
  * not registered in a strict container; else as vfio_region_check_marked().
  */
@@ -695,7 +696,9 @@ int vfio_registry_take_region(struct vfio_type1_container *container, struct vfi
 	region = dma->region;
 	if (likely(!READ_ONCE(region->nr_marked)))
 		return 0;
+	up_read(&container->lock);
 	ret = vfio_region_check_marked(region, dma->region_page, vfio_dma_npages(dma), &changed);
+	down_read(&container->lock);
 	if (!ret)
 		return 0;
 	if (ret == -ESTALE)

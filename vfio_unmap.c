@@ -829,7 +829,8 @@ static void unmap_forget(struct vfio_type1_container *container, struct vfio_dma
  * @container: the container
  *
  * A mapping that an UNMAP is evicting in-kernel users from, or reporting, is emptied,
- * but left to it: it will remove it, whatever else it does.
+ * but left to it: it will remove it, whatever else it does.  So is one that a MAP is
+ * filling, which starts over.
  * Nobody is left who could unpin what in-kernel users have pinned.
  *
  * Context: may sleep; container->lock held for write.
@@ -845,7 +846,7 @@ void vfio_unmap_all(struct vfio_type1_container *container)
 		if (dma->state == VFIO_DMA_LIVE)
 			unmap_forget(container, dma);
 		else
-			dma->orphaned = true;
+			dma->orphaned = dma->state == VFIO_DMA_DYING;
 	}
 	while ((dma = vfio_dma_tree_first_kept(tree, 0, U64_MAX)))
 		unmap_forget(container, dma);

@@ -7,6 +7,9 @@
  * While an address is missing nothing that needs it is allowed: attach, and
  * in-kernel users, which exclude this altogether.
  *
+ * A MAP in the range is waited for: its mapping keeps its address and its owner while
+ * its memory is pinned, which is done without container->lock.
+ *
  * A mapping of registered memory keeps its region, which stays the process's that
  * registered it; another process that is given the mapping is charged for it.
  */
@@ -26,44 +29,50 @@ static void vaddr_restore(struct vfio_dma_tree *tree, u64 iova, struct vfio_dma 
 	}
 }
 
-/**
- * vfio_vaddr_invalidate() - VFIO_IOMMU_UNMAP_DMA with VFIO_DMA_UNMAP_FLAG_VADDR
- * @container: the container
- * @iova: first byte of the range
- * @size: bytes
- * @all: everything; @iova and @size are zero
- * @invalidated: set to the bytes whose addresses were taken back
- *
- * Context: takes container->lock for writing.
- * Return: 0; -EBUSY if there are in-kernel users; -EINVAL if the address of a
- * mapping was taken back before; else as vfio_unmap_dma().  On failure nothing
- * has changed.
+/*
+ * Is a MAP under way in a range?  Then @changes is set, for vfio_dma_tree_wait() once
+ * container->lock, which is held for write, was dropped.
  */
-int vfio_vaddr_invalidate(struct vfio_type1_container *container, u64 iova, u64 size, bool all,
-			  u64 *invalidated)
+static bool vaddr_pending(struct vfio_dma_tree *tree, u64 iova, u64 last, unsigned long *changes)
+{
+	struct vfio_dma *dma;
+
+	*changes = tree->changes;
+	for (dma = vfio_dma_tree_first(tree, iova, last); dma && dma->iova <= last;
+	     dma = vfio_dma_tree_next(dma)) {
+		if (dma->state == VFIO_DMA_PENDING)
+			return true;
+		cond_resched();
+	}
+	return false;
+}
+
+/* Return: 0, an errno, or 1 with @changes set if a MAP is under way in the range. */
+static int vaddr_invalidate(struct vfio_type1_container *container, u64 iova, u64 size, bool all,
+			    u64 *invalidated, unsigned long *changes)
 {
 	struct vfio_dma_tree *tree = &container->tree;
 	u64 last = all ? U64_MAX : iova + size - 1;
 	struct vfio_dma *dma, *cut;
-	int ret = -EBUSY;
+	int ret;
 
 	*invalidated = 0;
-	down_write(&container->lock);
 	if (!list_empty(&container->emulated)) {
 		vfio_refuse(container, VFIO_REFUSE_VADDR,
 			    "UNMAP_DMA with VADDR: not with in-kernel users, which need addresses at any time");
-		goto unlock;
+		return -EBUSY;
 	}
 	ret = vfio_unmap_check(container, iova, size, all);
 	if (ret)
-		goto unlock;
+		return ret;
+	if (vaddr_pending(tree, iova, last, changes))
+		return 1;
 	dma = vfio_dma_tree_range(tree, iova, last, &cut);
 	if (container->v2 && !all && cut) {
 		vfio_refuse(container, VFIO_REFUSE_BISECT,
 			    "UNMAP_DMA with VADDR iova 0x%llx size 0x%llx: cuts the mapping 0x%llx-0x%llx in two",
 			    iova, size, (u64)cut->iova, (u64)cut->last);
-		ret = -EINVAL;
-		goto unlock;
+		return -EINVAL;
 	}
 
 	for (; dma && dma->iova <= last; dma = vfio_dma_tree_next(dma)) {
@@ -75,16 +84,43 @@ int vfio_vaddr_invalidate(struct vfio_type1_container *container, u64 iova, u64 
 				    iova, size, (u64)dma->iova, (u64)dma->last);
 			vaddr_restore(tree, iova, dma);
 			*invalidated = 0;
-			ret = -EINVAL;
-			break;
+			return -EINVAL;
 		}
 		dma->vaddr_invalid = true;
 		tree->vaddr_invalid++;
 		*invalidated += dma->last - dma->iova + 1;
 		cond_resched();
 	}
-unlock:
-	up_write(&container->lock);
+	return 0;
+}
+
+/**
+ * vfio_vaddr_invalidate() - VFIO_IOMMU_UNMAP_DMA with VFIO_DMA_UNMAP_FLAG_VADDR
+ * @container: the container
+ * @iova: first byte of the range
+ * @size: bytes
+ * @all: everything; @iova and @size are zero
+ * @invalidated: set to the bytes whose addresses were taken back
+ *
+ * Context: takes container->lock for writing.
+ * Return: 0; -EBUSY if there are in-kernel users; -EINVAL if the address of a
+ * mapping was taken back before; -EINTR on a fatal signal while waiting for a MAP in the
+ * range; else as vfio_unmap_dma().  On failure nothing has changed.
+ */
+int vfio_vaddr_invalidate(struct vfio_type1_container *container, u64 iova, u64 size, bool all,
+			  u64 *invalidated)
+{
+	unsigned long changes;
+	int ret;
+
+	do {
+		down_write(&container->lock);
+		ret = vaddr_invalidate(container, iova, size, all, invalidated, &changes);
+		up_write(&container->lock);
+		if (ret <= 0)
+			return ret;
+		ret = vfio_dma_tree_wait(&container->tree, changes);
+	} while (!ret);
 	return ret;
 }
 
@@ -124,6 +160,46 @@ static int vaddr_change_owner(struct vfio_type1_container *container, struct vfi
 	return ret;
 }
 
+/* Return: 0, an errno, or 1 with @changes set if a MAP is under way in the range. */
+static int vaddr_update(struct vfio_type1_container *container, u64 iova, u64 vaddr, u64 size,
+			unsigned long *changes)
+{
+	unsigned long pgsize = vfio_container_pgsize(container);
+	struct vfio_dma_tree *tree = &container->tree;
+	struct vfio_dma *dma;
+	int ret;
+
+	if ((iova | vaddr | size) & (pgsize - 1)) {
+		vfio_refuse(container, VFIO_REFUSE_ALIGN,
+			    "MAP_DMA with VADDR iova 0x%llx vaddr 0x%llx size 0x%llx: not all aligned to the IOMMU's smallest page, 0x%lx",
+			    iova, vaddr, size, pgsize);
+		return -EINVAL;
+	}
+	if (vaddr_pending(tree, iova, iova + size - 1, changes))
+		return 1;
+	dma = vfio_dma_tree_first(tree, iova, iova + size - 1);
+	if (!dma) {
+		vfio_refuse(container, VFIO_REFUSE_VADDR,
+			    "MAP_DMA with VADDR iova 0x%llx size 0x%llx: nothing is mapped there",
+			    iova, size);
+		return -ENOENT;
+	}
+	if (!dma->vaddr_invalid || dma->iova != iova || dma->last != iova + size - 1) {
+		vfio_refuse(container, VFIO_REFUSE_VADDR,
+			    "MAP_DMA with VADDR iova 0x%llx size 0x%llx: the mapping 0x%llx-0x%llx is %s",
+			    iova, size, (u64)dma->iova, (u64)dma->last,
+			    dma->vaddr_invalid ? "another one" : "not without an address");
+		return -EINVAL;
+	}
+	ret = vaddr_change_owner(container, dma);
+	if (!ret) {
+		dma->vaddr = vaddr;
+		dma->vaddr_invalid = false;
+		tree->vaddr_invalid--;
+	}
+	return ret;
+}
+
 /**
  * vfio_vaddr_update() - VFIO_IOMMU_MAP_DMA with VFIO_DMA_MAP_FLAG_VADDR
  * @container: the container
@@ -134,45 +210,21 @@ static int vaddr_change_owner(struct vfio_type1_container *container, struct vfi
  * Context: process context; takes container->lock for writing.
  * Return: 0; -ENOENT if nothing is mapped there; -EINVAL if it is not one whole
  * mapping, it has an address, or a value is unaligned; -ENODEV for a kernel
- * thread; -ENOMEM if RLIMIT_MEMLOCK would be exceeded; -EINTR on a fatal signal.
+ * thread; -ENOMEM if RLIMIT_MEMLOCK would be exceeded; -EINTR on a fatal signal, also
+ * while waiting for a MAP in the range.
  */
 int vfio_vaddr_update(struct vfio_type1_container *container, u64 iova, u64 vaddr, u64 size)
 {
-	unsigned long pgsize;
-	struct vfio_dma *dma;
+	unsigned long changes;
 	int ret;
 
-	down_write(&container->lock);
-	pgsize = vfio_container_pgsize(container);
-	ret = -EINVAL;
-	if ((iova | vaddr | size) & (pgsize - 1)) {
-		vfio_refuse(container, VFIO_REFUSE_ALIGN,
-			    "MAP_DMA with VADDR iova 0x%llx vaddr 0x%llx size 0x%llx: not all aligned to the IOMMU's smallest page, 0x%lx",
-			    iova, vaddr, size, pgsize);
-		goto unlock;
-	}
-	dma = vfio_dma_tree_first(&container->tree, iova, iova + size - 1);
-	if (!dma) {
-		vfio_refuse(container, VFIO_REFUSE_VADDR,
-			    "MAP_DMA with VADDR iova 0x%llx size 0x%llx: nothing is mapped there",
-			    iova, size);
-		ret = -ENOENT;
-		goto unlock;
-	}
-	if (!dma->vaddr_invalid || dma->iova != iova || dma->last != iova + size - 1) {
-		vfio_refuse(container, VFIO_REFUSE_VADDR,
-			    "MAP_DMA with VADDR iova 0x%llx size 0x%llx: the mapping 0x%llx-0x%llx is %s",
-			    iova, size, (u64)dma->iova, (u64)dma->last,
-			    dma->vaddr_invalid ? "another one" : "not without an address");
-		goto unlock;
-	}
-	ret = vaddr_change_owner(container, dma);
-	if (!ret) {
-		dma->vaddr = vaddr;
-		dma->vaddr_invalid = false;
-		container->tree.vaddr_invalid--;
-	}
-unlock:
-	up_write(&container->lock);
+	do {
+		down_write(&container->lock);
+		ret = vaddr_update(container, iova, vaddr, size, &changes);
+		up_write(&container->lock);
+		if (ret <= 0)
+			return ret;
+		ret = vfio_dma_tree_wait(&container->tree, changes);
+	} while (!ret);
 	return ret;
 }

@@ -934,6 +934,7 @@ static inline void vfio_spares_keep(struct vfio_spares *spares, void *spare)
  * @rcu: frees it, when nobody looks at @users any more
  * @closed: destroyed, waiting for @users; @lock
  * @lock: see the top of this file
+ * @generation: grows whenever domains, or what IOVA is valid, may have changed; @lock
  * @domains: struct vfio_domain, the primary first; @lock
  * @emulated: struct vfio_group_entry of groups without an IOMMU (mdev); @lock
  * @external_lock: see the top of this file
@@ -978,6 +979,7 @@ struct vfio_type1_container {
 	struct rcu_head rcu;
 	bool closed;
 	struct rw_semaphore lock;
+	unsigned long generation;
 	struct list_head domains;
 	struct list_head emulated;
 	struct mutex external_lock; /* external pins, dirty bits */
@@ -1107,7 +1109,7 @@ static inline struct vfio_domain *vfio_container_primary(struct vfio_type1_conta
  *
  * Costs next to nothing where nothing is registered.
  *
- * Context: may sleep; container->lock held.
+ * Context: as vfio_registry_take_region().
  * Return: as vfio_registry_take_region().
  */
 static inline int vfio_registry_take(struct vfio_type1_container *container, struct vfio_dma *dma)

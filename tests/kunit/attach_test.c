@@ -1904,6 +1904,234 @@ static void dirty_bitmap_is_void_when_the_smallest_page_changes(struct kunit *te
 	KUNIT_EXPECT_EQ(test, 0, vfio_dirty_get(fx->container, 0, SZ_4K, &by_4k));
 }
 
+/* ---- what comes amid a MAP ---- */
+
+struct amid_case;
+
+/**
+ * struct amid_event - what others do while a MAP waits for the last of its pages
+ * @name: for people
+ * @groups: how many are attached before, each in a domain of its own
+ * @emulated: an emulated group is, too
+ * @happens: what they do
+ * @ret: what MAP returns
+ * @domains: that the mapping is in afterwards
+ */
+struct amid_event {
+	const char *name;
+	unsigned int groups;
+	bool emulated;
+	void (*happens)(struct kunit *test);
+	int ret;
+	unsigned int domains;
+};
+
+/**
+ * struct amid_case - a MAP of all pages, of which the last takes its time
+ * @test: the case
+ * @event: what happens then
+ * @faults: the last page
+ * @nr: how often it happened
+ */
+struct amid_case {
+	struct kunit *test;
+	const struct amid_event *event;
+	struct user_faults faults;
+	unsigned int nr;
+};
+
+static void amid_map(void *data)
+{
+	struct amid_case *amid = data;
+	struct fixture *fx = amid->test->priv;
+
+	amid->nr++;
+	if (!down_write_trylock(&fx->container->lock)) {
+		KUNIT_FAIL(amid->test, "%s: container->lock is held", amid->event->name);
+		return;
+	}
+	up_write(&fx->container->lock);
+	amid->event->happens(amid->test);
+}
+
+static void nothing_happens(struct kunit *test)
+{
+}
+
+static void group_joins(struct kunit *test)
+{
+	KUNIT_EXPECT_EQ(test, 0, attach(test, 1, &plain));
+}
+
+static void group_with_a_domain_comes(struct kunit *test)
+{
+	KUNIT_EXPECT_EQ(test, 0, attach(test, 1, &incoherent));
+}
+
+/* What is mapped so far, if anything is, cannot be put into its domain. */
+static void group_does_not_stay(struct kunit *test)
+{
+	fake_iommu.fail_map = PROBE_CALLS + 1;
+	if (!attach(test, 1, &incoherent))
+		detach(test, 1);
+	fake_iommu.fail_map = 0;
+}
+
+static void mapping_is_in_the_way(struct kunit *test)
+{
+	static const struct fake_traits cut = {
+		.name = "cut", .pgsize_bitmap = SZ_4K, .incoherent = true,
+		.regions = { { LOW_IOVA, SZ_4K, IOMMU_RESV_RESERVED } },
+	};
+
+	KUNIT_EXPECT_EQ(test, -EINVAL, attach(test, 1, &cut));
+}
+
+static void primary_goes(struct kunit *test)
+{
+	detach(test, 0);
+}
+
+static void primary_is_replaced(struct kunit *test)
+{
+	detach(test, 0);
+	KUNIT_EXPECT_EQ(test, 0, attach(test, 0, &foreign));
+}
+
+static void tracking_starts(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	KUNIT_EXPECT_EQ(test, 0, vfio_dirty_start(fx->container));
+}
+
+static void bitmap_is_read(struct kunit *test)
+{
+	struct vfio_dirty_request request = { .pgsize = SZ_4K };
+	struct fixture *fx = test->priv;
+
+	tracking_starts(test);
+	/* Nothing is mapped, nor cut, yet: user memory, which there is none of, is not touched. */
+	KUNIT_EXPECT_EQ(test, 0, vfio_dirty_get(fx->container, LOW_IOVA, SZ_8K, &request));
+	KUNIT_EXPECT_EQ(test, 0, vfio_dirty_get(fx->container, 0, SZ_1G, &request));
+}
+
+static void others_map(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	KUNIT_EXPECT_EQ(test, 0, map_bytes(test, HIGH_IOVA, fx->vaddr, SZ_4K, RW));
+	must_unmap(test, HIGH_IOVA, SZ_4K);
+}
+
+static void container_is_closed(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	vfio_external_unregister(fx->container, &fx->device);
+	vfio_container_destroy(fx->container);
+}
+
+static const struct amid_event amid_events[] = {
+	{ "nothing", 1, false, nothing_happens, 0, 1 },
+	{ "others map", 1, false, others_map, 0, 1 },
+	{ "a group joins", 1, false, group_joins, 0, 1 },
+	{ "a domain comes", 1, false, group_with_a_domain_comes, 0, 2 },
+	{ "a domain does not stay", 1, false, group_does_not_stay, 0, 1 },
+	{ "it is in the way", 1, false, mapping_is_in_the_way, 0, 1 },
+	{ "the primary goes", 2, false, primary_goes, 0, 1 },
+	{ "the primary is replaced", 2, false, primary_is_replaced, 0, 2 },
+	{ "the only domain goes", 1, false, primary_goes, 0, 0 },
+	{ "it goes, users stay", 1, true, primary_goes, 0, 0 },
+	{ "it is replaced, users stay", 1, true, primary_is_replaced, 0, 1 },
+	{ "tracking starts", 1, false, tracking_starts, 0, 1 },
+	{ "the bitmap is read", 1, false, bitmap_is_read, 0, 1 },
+	{ "it is closed", 1, false, container_is_closed, -ENODEV, 0 },
+};
+
+/* The mapping is whole in so many domains, and in nothing else; or there is none. */
+static void expect_amid(struct kunit *test, const struct amid_event *event)
+{
+	unsigned int i, domains = 0, npages = event->domains ? NPAGES - 1 : 0;
+	struct fixture *fx = test->priv;
+	struct vfio_domain *domain;
+
+	list_for_each_entry(domain, &fx->container->domains, next) {
+		struct mock_iommu *mock = fake_mock(domain->domain);
+
+		domains++;
+		KUNIT_EXPECT_STREQ(test, mock->violation, "");
+		KUNIT_EXPECT_EQ_MSG(test, mock->nr_ptes, (unsigned int)NPAGES, "%s",
+				    event->name);
+		for (i = 0; i < npages; i++)
+			KUNIT_EXPECT_EQ(test, page_to_phys(fx->pages[i]),
+					iommu_iova_to_phys(&mock->domain,
+							   LOW_IOVA + i * PAGE_SIZE));
+	}
+	KUNIT_EXPECT_EQ_MSG(test, domains, event->domains, "%s", event->name);
+	for (i = 0; i < NPAGES - 1; i++)
+		KUNIT_EXPECT_EQ_MSG(test, page_ref_count(fx->pages[i]),
+				    REFS_UNPINNED + (npages ? GUP_PIN_COUNTING_BIAS : 0),
+				    "%s: page %u", event->name, i);
+	KUNIT_EXPECT_EQ_MSG(test, user_locked_vm(), fx->locked_vm + npages, "%s", event->name);
+}
+
+/*
+ * MAP holds no lock while it waits for memory.  Whatever others do then, it is whole in
+ * the end, in the domains that there are, and pinned and charged once.
+ */
+static void map_amid(struct kunit *test, const struct amid_event *event)
+{
+	struct amid_case amid = {
+		.test = test, .event = event,
+		.faults = {
+			.pfn = MMIO_PFN, .missing = 1, .retry = true, .amid = amid_map,
+			.data = &amid,
+		},
+	};
+	struct vfio_type1_container *container;
+	static const struct fake_traits *const traits[] = { &plain, &incoherent };
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	amid.faults.at = fx->vaddr + (NPAGES - 1) * PAGE_SIZE;
+	if (event->emulated)
+		KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	for (i = 0; i < event->groups; i++)
+		must_attach(test, i, traits[i]);
+	user_map_faults(test, &amid.faults, 1, PROT_READ | PROT_WRITE);
+	container = fx->container;
+	kref_get(&container->users);
+	KUNIT_EXPECT_EQ_MSG(test, event->ret,
+			    map_bytes(test, LOW_IOVA, fx->vaddr, NPAGES * PAGE_SIZE, RW), "%s",
+			    event->name);
+	KUNIT_EXPECT_EQ(test, amid.nr, 1U);
+	expect_amid(test, event);
+	if (!container->closed) {
+		must_unmap(test, LOW_IOVA, NPAGES * PAGE_SIZE);
+		vfio_dirty_stop(container);
+		container_is_closed(test);
+	}
+	vfio_container_put(container);
+	fx->container = vfio_container_create(true, false, false);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->container));
+	vfio_external_register(fx->container, &fx->device);
+	user_remap_page(test, amid.faults.at, fx->pages[NPAGES - 1], PROT_READ | PROT_WRITE);
+	expect_pins(test, 0, 0);
+}
+
+static void map_waits_without_a_lock(struct kunit *test)
+{
+	unsigned int i;
+
+	for (i = 0; i < 2 * ARRAY_SIZE(amid_events); i++) {
+		/* Then each page is mapped by itself, before the next one is waited for. */
+		vfio_type1_params.disable_hugepages = i % 2;
+		map_amid(test, &amid_events[i / 2]);
+	}
+	vfio_type1_params.disable_hugepages = false;
+}
+
 static struct kunit_case attach_cases[] = {
 	KUNIT_CASE(alike_group_joins_the_domain),
 	KUNIT_CASE_PARAM(unlike_group_gets_a_domain_of_the_same_contents, unlike_gen_params),
@@ -1966,6 +2194,7 @@ static struct kunit_case attach_cases[] = {
 	KUNIT_CASE(groups_that_write_anywhere_are_counted),
 	KUNIT_CASE(group_that_leaves_has_dirtied_everything),
 	KUNIT_CASE(dirty_bitmap_is_void_when_the_smallest_page_changes),
+	KUNIT_CASE(map_waits_without_a_lock),
 	{}
 };
 

@@ -292,7 +292,7 @@ unsigned long user_map_faults(struct kunit *test, struct user_faults *faults, un
 {
 	struct layout layout = { .pfn = faults->pfn, .faults = faults };
 
-	return map_layout(test, &layout, 0, npages, prot);
+	return map_layout(test, &layout, faults->at, npages, prot);
 }
 
 /* Private memory that nobody has touched. */

@@ -45,6 +45,7 @@ unsigned long user_map_pfns(struct kunit *test, unsigned long at, unsigned long 
  * @gate: the next fault waits for it, if not NULL
  * @amid: called then with @data, without a lock, if not NULL: whatever others do meanwhile
  * @data: for @amid
+ * @at: where to, in place of what is there; 0: anywhere
  */
 struct user_faults {
 	unsigned long pfn;
@@ -57,6 +58,7 @@ struct user_faults {
 	struct completion *gate;
 	void (*amid)(void *data);
 	void *data;
+	unsigned long at;
 };
 
 unsigned long user_map_faults(struct kunit *test, struct user_faults *faults, unsigned int npages,
