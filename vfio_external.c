@@ -451,14 +451,25 @@ static ssize_t external_rw_registered(struct vfio_type1_container *container,
 	return count;
 }
 
-/* Copy within one mapping.  Return: bytes copied, or an errno. */
+/* User memory that has to be faulted in, without a lock; a reference to @mm is held. */
+struct external_missing {
+	struct mm_struct *mm;
+	void __user *at;
+	size_t size;
+};
+
+/*
+ * Copy within one mapping, without waiting for user memory.  Return: bytes copied; an
+ * errno; or 0 with @missing set.
+ */
 static ssize_t external_rw_one(struct vfio_type1_container *container, struct vfio_dma *dma,
-			       u64 iova, void *data, size_t count, bool write)
+			       u64 iova, void *data, size_t count, bool write,
+			       struct external_missing *missing)
 {
 	struct mm_struct *mm = dma->owner.mm;
 	bool borrow = !current->mm;
 	void __user *at = (void __user *)(dma->vaddr + (iova - dma->iova));
-	unsigned long left;
+	long failed;
 
 	if (dma->last - iova < count - 1)
 		count = dma->last - iova + 1;
@@ -472,15 +483,62 @@ static ssize_t external_rw_one(struct vfio_type1_container *container, struct vf
 	}
 	if (borrow)
 		kthread_use_mm(mm);
-	left = write ? copy_to_user(at, data, count) : copy_from_user(data, at, count);
+	failed = write ? copy_to_user_nofault(at, data, count) :
+			 copy_from_user_nofault(data, at, count);
 	if (borrow)
 		kthread_unuse_mm(mm);
+	if (failed) {
+		*missing = (struct external_missing) { mm, at, count };
+		return 0;
+	}
 	mmput(mm);
-	if (left)
-		return -EFAULT;
 	if (write)
 		vfio_dirty_mark(container, dma, iova, count);
 	return count;
+}
+
+/* Return: as vfio_user_fault_in(). */
+static int external_fault_in(const struct external_missing *missing, bool write)
+{
+	bool borrow = !current->mm;
+	int ret;
+
+	if (borrow)
+		kthread_use_mm(missing->mm);
+	ret = vfio_user_fault_in(missing->at, missing->size, write);
+	if (borrow)
+		kthread_unuse_mm(missing->mm);
+	mmput(missing->mm);
+	return ret;
+}
+
+/*
+ * Copy a piece: as much as one mapping has of it.  Return: bytes copied; an errno; or 0
+ * after what had to be waited for, which is to be looked up again.
+ */
+static ssize_t external_rw_piece(struct vfio_type1_container *container, u64 iova, void *data,
+				 size_t count, bool write)
+{
+	/* Writing takes a mapping that may be read as well, as it always did. */
+	int prot = IOMMU_READ | (write ? IOMMU_WRITE : 0);
+	struct external_missing missing;
+	unsigned long changes;
+	struct vfio_dma *dma;
+	ssize_t done;
+	int ret;
+
+	ret = external_enter(container);
+	if (ret)
+		return ret;
+	ret = external_get_dma(container, iova, prot, &dma, &changes);
+	if (!ret)
+		done = external_rw_one(container, dma, iova, data, count, write, &missing);
+	external_leave(container);
+	if (ret > 0)
+		return vfio_dma_tree_wait(&container->tree, changes);
+	if (ret)
+		return ret;
+	return done ?: external_fault_in(&missing, write);
 }
 
 /**
@@ -494,38 +552,25 @@ static ssize_t external_rw_one(struct vfio_type1_container *container, struct vf
  * Context: may sleep; a kernel thread, or the process that mapped the memory;
  * takes container->lock and container->external_lock.
  * Return: 0; -EINVAL if something is not mapped; -EPERM if a mapping does not
- * allow reading, or writing for @write, or its owner is dead; -EFAULT; -EBUSY
- * while addresses are exchanged.  What was copied before stays copied.
+ * allow reading, or writing for @write, or its owner is dead; -EFAULT; -EINTR on a fatal
+ * signal; -EBUSY while addresses are exchanged.  What was copied before stays copied.
  */
 int vfio_external_rw(struct vfio_type1_container *container, u64 iova, void *data,
 		     size_t count, bool write)
 {
-	/* Writing takes a mapping that may be read as well, as it always did. */
-	int prot = IOMMU_READ | (write ? IOMMU_WRITE : 0);
-	unsigned long changes;
-	struct vfio_dma *dma;
+	unsigned int n = 0;
 	ssize_t done;
 
 	while (count) {
-		done = external_enter(container);
-		if (done)
+		done = external_rw_piece(container, iova, data, count, write);
+		if (done < 0)
 			return done;
-		done = external_get_dma(container, iova, prot, &dma, &changes);
-		if (!done) {
-			done = external_rw_one(container, dma, iova, data, count, write);
-			external_leave(container);
-			if (done < 0)
-				return done;
-			iova += done;
-			data += done;
-			count -= done;
-		} else {
-			external_leave(container);
-			if (done > 0)
-				done = vfio_dma_tree_wait(&container->tree, changes);
-			if (done < 0)
-				return done;
-		}
+		n = done ? 0 : n + 1;
+		if (n > VFIO_FAULT_IN_MAX)
+			return -EFAULT;
+		iova += done;
+		data += done;
+		count -= done;
 	}
 	return 0;
 }

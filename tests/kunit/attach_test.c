@@ -2120,6 +2120,62 @@ static void map_amid(struct kunit *test, const struct amid_event *event)
 	expect_pins(test, 0, 0);
 }
 
+/* A copy that waits for memory, of a mapping that somebody takes meanwhile, or nobody. */
+struct late_copy {
+	struct kunit *test;
+	bool unmap;
+	unsigned int nr;
+};
+
+static void amid_copy(void *data)
+{
+	struct late_copy *late = data;
+	struct fixture *fx = late->test->priv;
+
+	late->nr++;
+	if (!down_write_trylock(&fx->container->lock)) {
+		KUNIT_FAIL(late->test, "container->lock is held");
+		return;
+	}
+	up_write(&fx->container->lock);
+	KUNIT_EXPECT_FALSE(late->test, mutex_is_locked(&fx->container->external_lock));
+	if (late->unmap)
+		must_unmap(late->test, HIGH_IOVA, SZ_8K);
+}
+
+/* In-kernel users hold no lock while they wait for user memory, and copy what is mapped then. */
+static void copy_waits_without_a_lock(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	for (i = 0; i < 4; i++) {
+		struct late_copy late = { .test = test, .unmap = i & 1 };
+		struct user_faults faults = {
+			.pfn = page_to_pfn(fx->block), .missing = 2, .retry = true,
+			.amid = amid_copy, .data = &late,
+		};
+		bool write = i & 2;
+		char *at = (char *)page_address(fx->block) + PAGE_SIZE - 4, buf[8] = "copied.";
+		unsigned long vaddr = user_map_faults(test, &faults, 2, PROT_READ | PROT_WRITE);
+
+		memcpy(at, write ? "nothing" : "at hand", sizeof(buf));
+		KUNIT_ASSERT_EQ(test, 0, map_bytes(test, HIGH_IOVA, vaddr, SZ_8K, RW));
+		KUNIT_EXPECT_EQ(test, late.unmap ? -EINVAL : 0,
+				vfio_external_rw(fx->container, HIGH_IOVA + PAGE_SIZE - 4, buf,
+						 sizeof(buf), write));
+		KUNIT_EXPECT_EQ(test, late.nr, 1U);
+		KUNIT_EXPECT_STREQ(test, write ? at : buf,
+				   write ? (late.unmap ? "nothing" : "copied.") :
+					   (late.unmap ? "copied." : "at hand"));
+		if (!late.unmap)
+			must_unmap(test, HIGH_IOVA, SZ_8K);
+		user_unmap(vaddr, 2);
+	}
+	memset(page_address(fx->block), 0, 2 * PAGE_SIZE);
+}
+
 static void map_waits_without_a_lock(struct kunit *test)
 {
 	unsigned int i;
@@ -2195,6 +2251,7 @@ static struct kunit_case attach_cases[] = {
 	KUNIT_CASE(group_that_leaves_has_dirtied_everything),
 	KUNIT_CASE(dirty_bitmap_is_void_when_the_smallest_page_changes),
 	KUNIT_CASE(map_waits_without_a_lock),
+	KUNIT_CASE(copy_waits_without_a_lock),
 	{}
 };
 
