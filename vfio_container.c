@@ -857,6 +857,10 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 	entry->group = group;
 	vfio_iova_init(&iova);
 
+	/*
+	 * No MAP calls the IOMMU meanwhile: VT-d's driver changes flags of a domain, which
+	 * share a byte, when the first page is mapped and when a device is attached.
+	 */
 	down_write(&container->lock);
 	ret = group_check_attach(container, group);
 	if (ret)

@@ -19,7 +19,9 @@
  *  container->lock (rw_semaphore)
  *	write: the list of domains and their groups, the valid IOVA ranges,
  *	pgsize_bitmap.  read: everything that maps, unmaps or looks.  Its writer
- *	owns the inside of every mapping, whatever the mapping's state.
+ *	owns the inside of every mapping, whatever the mapping's state.  Not held
+ *	while MAP pins, or anybody waits for user memory to be copied from or to;
+ *	Documentation/internals.rst says what is looked at again afterwards.
  *  mapping state (PENDING, LIVE, HELD, DYING, KEPT)
  *	whoever moved a mapping to PENDING or DYING owns its inside: pages,
  *	run list, IOPTEs, charge.  Whoever moved it to HELD may read it, and
