@@ -339,10 +339,12 @@ static void window_begin(struct vfio_type1_container *container, struct vfio_win
 
 /*
  * A mapping is in no domain any more.  Return: pages that it is no longer charged for,
- * which are all but those that in-kernel users have pinned.
+ * which are all but those that in-kernel users have pinned.  If somebody else's MAP is
+ * @filling it, that has pages pinned, and charged, which are in no domain yet: then it is
+ * none, for the MAP starts over, or fails, and then gives back what it was charged.
  */
 static unsigned long window_uncharge(struct vfio_type1_container *container,
-				     struct vfio_dma *dma)
+				     struct vfio_dma *dma, bool filling)
 {
 	unsigned long external, refund = 0;
 	bool late = READ_ONCE(dma->late);
@@ -352,7 +354,7 @@ static unsigned long window_uncharge(struct vfio_type1_container *container,
 		mutex_lock(&container->external_lock);
 	dma->mapped = 0;
 	/* Registered memory is charged for as long as it holds the region. */
-	if (!dma->region) {
+	if (!dma->region && !filling) {
 		external = vfio_external_count(dma, dma->iova, vfio_dma_npages(dma));
 		external = min(external, dma->locked_vm);
 		refund = dma->locked_vm - external;
@@ -363,9 +365,9 @@ static unsigned long window_uncharge(struct vfio_type1_container *container,
 	return refund;
 }
 
-/* Empty one mapping; it is done when the window was settled. */
+/* Empty one mapping; it is done when the window was settled.  @filling as above. */
 static void window_empty(struct vfio_type1_container *container, struct vfio_window *w,
-			 struct vfio_dma *dma)
+			 struct vfio_dma *dma, bool filling)
 {
 	/* Neighbours mostly have one owner. */
 	if (w->owner && w->owner->mm != dma->owner.mm)
@@ -385,7 +387,7 @@ static void window_empty(struct vfio_type1_container *container, struct vfio_win
 	}
 	if (!dma->region)
 		vfio_runs_free(&dma->runs);
-	w->refund += window_uncharge(container, dma);
+	w->refund += window_uncharge(container, dma, filling);
 }
 
 /* May a mapping have more runs than fit on the stack? */
@@ -420,7 +422,7 @@ void vfio_unmap_empty(struct vfio_type1_container *container, struct vfio_dma *d
 
 	lockdep_assert_held(&container->lock);
 	window_begin(container, &w, unmap_takes_many(dma));
-	window_empty(container, &w, dma);
+	window_empty(container, &w, dma, false);
 	if (window_end(container, &w))
 		vfio_dma_keep(dma);
 }
@@ -440,7 +442,7 @@ void vfio_unmap_empty_all(struct vfio_type1_container *container)
 	window_begin(container, &w, true);
 	for (dma = vfio_dma_tree_first(&container->tree, 0, U64_MAX); dma;
 	     dma = vfio_dma_tree_next(dma)) {
-		window_empty(container, &w, dma);
+		window_empty(container, &w, dma, dma->state == VFIO_DMA_PENDING);
 		cond_resched();
 	}
 	if (!window_end(container, &w))
@@ -504,7 +506,7 @@ static u64 unmap_claimed(struct vfio_type1_container *container, struct list_hea
 	dma = list_first_entry(claimed, struct vfio_dma, claim);
 	window_begin(container, &w, !list_is_singular(claimed) || unmap_takes_many(dma));
 	list_for_each_entry(dma, claimed, claim)
-		window_empty(container, &w, dma);
+		window_empty(container, &w, dma, false);
 	if (window_end(container, &w))
 		list_for_each_entry(dma, claimed, claim)
 			vfio_dma_keep(dma);
@@ -655,26 +657,40 @@ static int unmap_check_dirty(struct vfio_type1_container *container,
 }
 
 /*
- * Report a claimed mapping.  Drops container->lock where user memory has to be waited for,
- * as evicting does, so that all is as unsure afterwards.
+ * Report a claimed mapping.  Return: 0; an errno; or 1 after user memory was faulted in, without
+ * the lock, so that all have to be looked at anew: a device may have come that writes.
  */
 static int unmap_report(struct vfio_type1_container *container, const struct vfio_unmap *u,
 			const struct vfio_dma *dma)
 {
-	unsigned int n;
-	int ret;
+	int ret = unmap_check_dirty(container, u->dirty);
 
-	for (n = 0; n < VFIO_FAULT_IN_MAX; n++) {
-		ret = unmap_check_dirty(container, u->dirty);
-		if (ret || vfio_dirty_report(container, dma, u->base, u->dirty))
-			return ret;
-		up_read(&container->lock);
-		ret = vfio_dirty_fault_in(dma, u->base, u->dirty);
-		down_read(&container->lock);
-		if (ret)
-			return ret;
+	if (ret || vfio_dirty_report(container, dma, u->base, u->dirty))
+		return ret;
+	up_read(&container->lock);
+	ret = vfio_dirty_fault_in(dma, u->base, u->dirty);
+	down_read(&container->lock);
+	return ret ?: 1;
+}
+
+/* Report all claimed mappings.  On failure @failed is set to the one that it ended at. */
+static int unmap_report_all(struct vfio_type1_container *container, struct vfio_unmap *u,
+			    struct vfio_dma **failed)
+{
+	struct vfio_dma *dma;
+	unsigned int n;
+	int ret = 1;
+
+	for (n = 0; ret > 0 && n < VFIO_FAULT_IN_MAX; n++) {
+		ret = 0;
+		list_for_each_entry(dma, &u->claimed, claim) {
+			ret = unmap_report(container, u, dma);
+			*failed = dma;
+			if (ret)
+				break;
+		}
 	}
-	return -EFAULT;
+	return ret > 0 ? -EFAULT : ret;
 }
 
 /*
@@ -686,20 +702,21 @@ static int unmap_prepare(struct vfio_type1_container *container, struct vfio_unm
 {
 	struct vfio_dma_tree *tree = &container->tree;
 	struct vfio_dma *dma, *next;
-	int ret = 0;
+	int ret;
 
 	vfio_external_evict(container, &u->claimed, &u->waits);
 	if (!u->dirty)
 		return 0;
-
-	list_for_each_entry_safe(dma, next, &u->claimed, claim) {
-		ret = ret ?: unmap_report(container, u, dma);
-		if (ret && !dma->orphaned) {
-			list_del(&dma->claim);
-			spin_lock(&tree->lock);
-			vfio_dma_tree_settle(tree, dma);
-			spin_unlock(&tree->lock);
-		}
+	ret = unmap_report_all(container, u, &dma);
+	if (!ret)
+		return 0;
+	list_for_each_entry_safe_from(dma, next, &u->claimed, claim) {
+		if (dma->orphaned)
+			continue;
+		list_del(&dma->claim);
+		spin_lock(&tree->lock);
+		vfio_dma_tree_settle(tree, dma);
+		spin_unlock(&tree->lock);
 	}
 	vfio_dma_tree_wake(tree);
 	return ret;

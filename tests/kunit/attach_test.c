@@ -1944,6 +1944,7 @@ static void amid_map(void *data)
 {
 	struct amid_case *amid = data;
 	struct fixture *fx = amid->test->priv;
+	unsigned int i, pinned = 0;
 
 	amid->nr++;
 	if (!down_write_trylock(&fx->container->lock)) {
@@ -1952,6 +1953,11 @@ static void amid_map(void *data)
 	}
 	up_write(&fx->container->lock);
 	amid->event->happens(amid->test);
+	/* What is pinned stays charged, whatever they did. */
+	for (i = 0; i < NPAGES - 1; i++)
+		pinned += page_ref_count(fx->pages[i]) > REFS_UNPINNED;
+	KUNIT_EXPECT_GE_MSG(amid->test, user_locked_vm(), fx->locked_vm + pinned, "%s",
+			    amid->event->name);
 }
 
 static void nothing_happens(struct kunit *test)
