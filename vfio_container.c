@@ -241,18 +241,21 @@ bool vfio_container_coherent(struct vfio_type1_container *container)
 
 /*
  * Let every domain's page table reach @last, by mapping the page there for a
- * moment.  Only needed for IOVA that is valid and free; anything else fails
- * later anyway.
+ * moment.  Only needed for IOVA that is valid and where nothing is mapped; anything else
+ * fails later anyway.
  */
 static int container_grow_tables(struct vfio_type1_container *container, u64 last)
 {
 	u64 iova = last & PAGE_MASK;
+	struct vfio_dma *dma = vfio_dma_tree_first(&container->tree, iova, last);
 	struct vfio_domain *domain;
 	unsigned int bits;
 	int ret;
 
+	/* What is mapped there is within reach; what a MAP has yet to map need not be. */
+	if (dma && (iova - dma->iova) >> PAGE_SHIFT < dma->mapped)
+		return 0;
 	if (!vfio_iova_contains(&container->iova, iova, last) ||
-	    vfio_dma_tree_first(&container->tree, iova, last) ||
 	    !(container->pgsize_bitmap & PAGE_SIZE))
 		return 0;
 	list_for_each_entry(domain, &container->domains, next) {
@@ -715,8 +718,8 @@ static int replay_copy(struct vfio_type1_container *container, struct vfio_domai
  * Put all mappings into a new domain and the domain into the container.  With
  * the first domain the memory is pinned, for every further one IOPTEs are
  * copied.  What a MAP is filling has those pages that are in the others; the MAP will
- * start over, and need not have any.  On failure the pages that were pinned here are unpinned again; what
- * was copied goes away with the domain.
+ * start over, and need not have any.  On failure the pages that were pinned here are
+ * unpinned again; what was copied goes away with the domain.
  */
 static int container_add_domain(struct vfio_type1_container *container, struct vfio_domain *domain)
 {
