@@ -481,6 +481,9 @@ static ssize_t external_rw_one(struct vfio_type1_container *container, struct vf
 		mmput(mm);
 		return -EFAULT;
 	}
+	/* Also of a copy that ends halfway. */
+	if (write)
+		vfio_dirty_mark(container, dma, iova, count);
 	if (borrow)
 		kthread_use_mm(mm);
 	failed = write ? copy_to_user_nofault(at, data, count) :
@@ -492,8 +495,6 @@ static ssize_t external_rw_one(struct vfio_type1_container *container, struct vf
 		return 0;
 	}
 	mmput(mm);
-	if (write)
-		vfio_dirty_mark(container, dma, iova, count);
 	return count;
 }
 
@@ -514,10 +515,11 @@ static int external_fault_in(const struct external_missing *missing, bool write)
 
 /*
  * Copy a piece: as much as one mapping has of it.  Return: bytes copied; an errno; or 0
- * after what had to be waited for, which is to be looked up again.
+ * after what had to be waited for, which is to be looked up again.  @faults counts how often
+ * that was memory to be faulted in.
  */
 static ssize_t external_rw_piece(struct vfio_type1_container *container, u64 iova, void *data,
-				 size_t count, bool write)
+				 size_t count, bool write, unsigned int *faults)
 {
 	/* Writing takes a mapping that may be read as well, as it always did. */
 	int prot = IOMMU_READ | (write ? IOMMU_WRITE : 0);
@@ -536,9 +538,10 @@ static ssize_t external_rw_piece(struct vfio_type1_container *container, u64 iov
 	external_leave(container);
 	if (ret > 0)
 		return vfio_dma_tree_wait(&container->tree, changes);
-	if (ret)
-		return ret;
-	return done ?: external_fault_in(&missing, write);
+	if (ret || done)
+		return ret ?: done;
+	ret = external_fault_in(&missing, write);
+	return ret ?: ++*faults > VFIO_FAULT_IN_MAX ? -EFAULT : 0;
 }
 
 /**
@@ -558,16 +561,15 @@ static ssize_t external_rw_piece(struct vfio_type1_container *container, u64 iov
 int vfio_external_rw(struct vfio_type1_container *container, u64 iova, void *data,
 		     size_t count, bool write)
 {
-	unsigned int n = 0;
+	unsigned int faults = 0;
 	ssize_t done;
 
 	while (count) {
-		done = external_rw_piece(container, iova, data, count, write);
+		done = external_rw_piece(container, iova, data, count, write, &faults);
 		if (done < 0)
 			return done;
-		n = done ? 0 : n + 1;
-		if (n > VFIO_FAULT_IN_MAX)
-			return -EFAULT;
+		if (done)
+			faults = 0;
 		iova += done;
 		data += done;
 		count -= done;
