@@ -104,6 +104,9 @@ int vfio_watch_start(struct vfio_region *region)
 	ret = mmu_interval_notifier_insert(&region->notifier, region->owner.mm, region->vaddr,
 					   region->npages << PAGE_SHIFT, &watch_ops);
 	sigprocmask(SIG_SETMASK, &old, NULL);
+	/* What it was may be over; but who is to begin again has to pass by the signals. */
+	if (ret == -EINTR)
+		set_thread_flag(TIF_SIGPENDING);
 	return ret;
 }
 
