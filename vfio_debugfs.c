@@ -61,6 +61,17 @@ static bool try_lock(struct vfio_type1_container *container)
 	return down_read_trylock(&container->lock);
 }
 
+/* The same, and the lock of the regions, if there are any. */
+static bool try_regions(struct vfio_type1_container *container)
+{
+	if (!try_lock(container))
+		return false;
+	if (!container->registry || down_read_trylock(&container->registry->lock))
+		return true;
+	up_read(&container->lock);
+	return false;
+}
+
 static bool try_turn(struct vfio_type1_container *container)
 {
 	return mutex_trylock(&container->debugfs_lock);
@@ -116,6 +127,7 @@ static int show_locked(struct seq_file *m,
  * @look: take a look at the first thing that begins at @from or after it, and set @first
  *	and @last; returns 1, 0 if there is none, -EBUSY, or -EINTR
  * @patience: ticks that it may still wait for locks
+ * @left: lines that it may still show: as many as there may be things at a time
  * @busy: it could not have a lock: that is the last line
  * @first: first byte of the thing that is shown
  * @last: last byte
@@ -124,6 +136,7 @@ struct steps {
 	struct vfio_type1_container *container;
 	int (*look)(struct steps *steps, u64 from);
 	unsigned long patience;
+	unsigned int left;
 	bool busy;
 	u64 first;
 	u64 last;
@@ -155,8 +168,10 @@ static void *steps_start(struct seq_file *m, loff_t *pos)
 {
 	struct steps *steps = m->private;
 
-	if (!*pos)
+	if (!*pos) {
 		steps->patience = PATIENCE;
+		steps->left = max_t(unsigned int, steps->container->entry_limit, U16_MAX);
+	}
 	return steps_at(steps, pos);
 }
 
@@ -165,6 +180,9 @@ static void *steps_next(struct seq_file *m, void *v, loff_t *pos)
 	struct steps *steps = v;
 
 	*pos = steps->busy ? POS_MAX + 1 : (loff_t)(steps->last >> PAGE_SHIFT) + 1;
+	/* Who makes new ones ahead of the reader does not keep it for ever. */
+	if (!steps->left || !--steps->left)
+		*pos = POS_MAX + 1;
 	return steps_at(steps, pos);
 }
 
@@ -607,10 +625,12 @@ static int regions_look(struct steps *steps, u64 from)
 	bool found;
 	int ret;
 
-	ret = wait_for(try_lock, container, &steps->patience);
+	ret = wait_for(try_regions, container, &steps->patience);
 	if (ret)
 		return ret;
 	found = vfio_registry_look(container, from, view);
+	if (container->registry)
+		up_read(&container->registry->lock);
 	up_read(&container->lock);
 	if (!found)
 		return 0;

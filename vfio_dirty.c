@@ -219,7 +219,10 @@ static struct dirty_words dirty_words_of(const struct vfio_dma *dma, u64 base,
 	};
 }
 
-/* Copy words to user space that share none with another mapping.  Return: whether they got there. */
+/*
+ * Copy words to user space that share none with another mapping.  Return: whether they got
+ * there.
+ */
 static bool report_words(u64 __user *to, const struct vfio_dma *dma, unsigned long nbits, bool all)
 {
 	unsigned long w, n, nwords = BITS_TO_LONGS(nbits);

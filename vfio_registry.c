@@ -19,7 +19,7 @@
 
 #include "vfio_type1.h"
 
-static DEFINE_MUTEX(registries_lock);
+static DEFINE_SPINLOCK(registries_lock);
 static LIST_HEAD(registries);
 
 /* ---- the set of regions ---- */
@@ -180,7 +180,7 @@ static struct vfio_registry *registry_get(void)
 	/* All processes share the lock: what may wait for memory comes before. */
 	struct vfio_registry *registry, *spare = registry_create();
 
-	mutex_lock(&registries_lock);
+	spin_lock(&registries_lock);
 	list_for_each_entry(registry, &registries, next) {
 		if (registry->mm == current->mm) {
 			kref_get(&registry->users);
@@ -195,7 +195,7 @@ static struct vfio_registry *registry_get(void)
 found:
 	registry->nr_containers++;
 unlock:
-	mutex_unlock(&registries_lock);
+	spin_unlock(&registries_lock);
 	if (spare)
 		kref_put(&spare->users, registry_free);
 	return registry;
@@ -206,11 +206,11 @@ static void registry_put(struct vfio_registry *registry, bool now)
 {
 	bool last;
 
-	mutex_lock(&registries_lock);
+	spin_lock(&registries_lock);
 	last = !--registry->nr_containers;
 	if (last)
 		list_del(&registry->next);
-	mutex_unlock(&registries_lock);
+	spin_unlock(&registries_lock);
 	if (!last)
 		kref_put(&registry->users, registry_free);
 	else if (now)
@@ -601,7 +601,7 @@ void vfio_registry_count(struct vfio_type1_container *container, u32 *regions, u
  * @view: set to what the first region is like that begins there or after it, of those of
  *	the process that the container belongs to
  *
- * Context: may sleep; container->lock held.
+ * Context: container->lock and, if there is a registry, registry->lock held.
  * Return: false if there is none.
  */
 bool vfio_registry_look(struct vfio_type1_container *container, unsigned long vaddr,
@@ -612,7 +612,6 @@ bool vfio_registry_look(struct vfio_type1_container *container, unsigned long va
 
 	if (!registry)
 		return false;
-	down_read(&registry->lock);
 	region = registry_find(registry, vaddr, ULONG_MAX);
 	/* One that came after a part of it was seen. */
 	if (region && region->vaddr < vaddr)
@@ -629,7 +628,6 @@ bool vfio_registry_look(struct vfio_type1_container *container, unsigned long va
 			.nr_marked = READ_ONCE(region->nr_marked),
 			.kept = READ_ONCE(region->kept),
 		};
-	up_read(&registry->lock);
 	return region;
 }
 
@@ -651,15 +649,14 @@ static const char *registry_take(const struct vfio_type1_container *container,
 		return "the container is not this process's";
 	down_read(&registry->lock);
 	region = registry_find(registry, vaddr, last);
-	if (!region) {
+	if (!region)
 		why = "none of it is";
-	} else if (region->vaddr > vaddr || region_last(region) < last) {
+	else if (region->vaddr > vaddr || region_last(region) < last)
 		why = "not all of it is, in one piece";
-	} else if (region->read_only && dma->prot & IOMMU_WRITE) {
+	else if (region->read_only && dma->prot & IOMMU_WRITE)
 		why = "it is, but read-only";
-	} else {
+	else
 		vfio_region_join(region, dma, container, (vaddr - region->vaddr) >> PAGE_SHIFT);
-	}
 	up_read(&registry->lock);
 	return why;
 }

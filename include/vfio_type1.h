@@ -36,7 +36,7 @@
  *  registry->mutex
  *	which regions a registry has.  Never held across a look at user memory, which
  *	may wait for as long as the process likes.
- *  registries_lock (mutex, in vfio_registry.c)
+ *  registries_lock (spinlock, in vfio_registry.c)
  *	the set of registries, and how many containers each has.  All processes wait for
  *	it, and it is taken inside the VFIO core's own lock of that kind: held for no
  *	longer than it takes to find a registry.

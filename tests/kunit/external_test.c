@@ -982,6 +982,7 @@ static void what_is_not_unmapped_is_not_kept(struct kunit *test)
 	vfio_external_unpin(fx->container, LATE_IOVA, LATE_PAGES);
 	expect_pins(test, 0, 0, 0);
 }
+
 /*
  * An IOMMU does not let go of pages that it failed to map: they stay charged, but not
  * those that in-kernel users have pinned, which are charged already and until unpinned.

@@ -64,8 +64,9 @@ struct vfio_type1_memory {
  * none that may be accessed so, or a device's.  ESTALE: it is registered, but the
  * process has other memory there now.  ENOMEM: RLIMIT_MEMLOCK is exceeded, or memory
  * is short.  ENOSPC: too many ranges are registered.  EINTR: a fatal signal; after any
- * other one the call begins again by itself.  EPERM: the container is another process's.  ENODEV: the container was closed, or became another
- * process's, meanwhile.  EOPNOTSUPP: the kernel was built without what this needs.
+ * other one the call begins again by itself.  EPERM: the container is another
+ * process's.  ENODEV: the container was closed, or became another process's, meanwhile.
+ * EOPNOTSUPP: the kernel was built without what this needs.
  */
 #define VFIO_TYPE1_REGISTER_MEMORY	_IO(VFIO_TYPE, VFIO_BASE + 100)
 
