@@ -601,6 +601,8 @@ static void __exit type1_exit(void)
 	synchronize_rcu_tasks();
 	vfio_unregister_iommu_driver(&type1_ops);
 	vfio_debugfs_exit();
+	/* First: a process that ends meanwhile may queue more, as long as there is some. */
+	flush_workqueue(type1_queue);
 	destroy_workqueue(type1_queue);
 }
 
