@@ -11,7 +11,6 @@
 #include <kunit/test.h>
 #include <linux/cred.h>
 #include <linux/debugfs.h>
-#include <linux/delay.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/kthread.h>
@@ -27,6 +26,7 @@
 #include "fake_iommu.h"
 #include "fake_watch.h"
 #include "fault.h"
+#include "queue.h"
 #include "user_mem.h"
 
 #define RW		(IOMMU_READ | IOMMU_WRITE)
@@ -157,15 +157,6 @@ static void drop_memory(struct fixture *fx)
 	fx->mapped = false;
 }
 
-/* What goes with the process's last container may go a moment later, if that was not used. */
-static void wait_uncharged(const struct fixture *fx)
-{
-	unsigned int i;
-
-	for (i = 0; i < 1000 && user_locked_vm() != fx->locked_vm; i++)
-		msleep(20);
-}
-
 static void registry_case_exit(struct kunit *test)
 {
 	struct fixture *fx = test->priv;
@@ -176,7 +167,8 @@ static void registry_case_exit(struct kunit *test)
 	for (c = 0; c < CONTAINERS; c++)
 		if (fx->container[c])
 			close_container(test, c);
-	wait_uncharged(fx);
+	/* What goes with the process's last container may go later, if that was not used. */
+	queue_flush();
 	KUNIT_EXPECT_EQ(test, fake_watch_count(), 0U);
 	KUNIT_EXPECT_EQ(test, fake_iommu.nr_domains, 0U);
 	KUNIT_EXPECT_STREQ(test, fake_iommu.violation, "");
@@ -1368,7 +1360,7 @@ static void unused_containers_close_at_once(struct kunit *test)
 	expect_pins(test, 0, 20, 1);
 	mutex_unlock(&region->mapped_lock);
 	wait_for_completion(&closing.done);
-	wait_uncharged(test->priv);
+	queue_flush();
 	vfio_region_put(region);
 	expect_nothing(test);
 	reopen_containers(test);
