@@ -1344,7 +1344,12 @@ static struct times time_requests(const struct fixture *f, requests_fn_t request
 	return times_of(ns);
 }
 
-/* Against who reads what needs no lock and is as busy. */
+/*
+ * Against who reads what needs no lock and is as busy. One request in ten may find a lock
+ * held by a CPU of this VM that the host has stopped, for so long.
+ */
+#define STOPPED_NS	5000000ULL
+
 static void assert_does_not_wait(const struct fixture *f, requests_fn_t requests, char *mem,
 				 const char *name)
 {
@@ -1354,7 +1359,7 @@ static void assert_does_not_wait(const struct fixture *f, requests_fn_t requests
 	for (i = 0; i < ROUNDS; i++) {
 		without = time_requests(f, requests, mem, "counters");
 		with = time_requests(f, requests, mem, name);
-		if (with.half <= 2 * without.half && with.most <= 4 * without.most)
+		if (with.half <= 2 * without.half && with.most <= 4 * without.most + STOPPED_NS)
 			return;
 	}
 	fail_msg("%s: half take up to %llu ns instead of %llu, most up to %llu instead of %llu",
@@ -1416,9 +1421,8 @@ static void regions_are_all_there_and_in_order(void **state)
 /* ---- A container that somebody keeps locked ---- */
 
 #define TOOL		"vfio-type1-stat"
-/* Files wait for a second, a tool for one file; the rest is for a slow machine. */
+/* Files wait for a second; the rest is for a slow machine. */
 #define FILE_NS		(5 * 1000000000ULL / 2)
-#define TOOL_NS		(5 * 1000000000ULL)
 #define LOCKED_SIZE	(64 * MIB)
 /* Below what AMD-Vi can't map; longer than any test takes. */
 #define LOCKED_MAPS	12000U
@@ -1427,9 +1431,9 @@ static void regions_are_all_there_and_in_order(void **state)
  * A child attaches a group to a container with mappings and no IOMMU yet: all of them are
  * pinned and mapped then, and nobody has the container's lock meanwhile. Returns the child.
  */
-static pid_t lock_container(const struct emu_fixture *e)
+static pid_t lock_container(const struct emu_fixture *e, unsigned int id)
 {
-	unsigned int id = newest(NULL), i;
+	unsigned int i;
 	__u64 pin_calls = 0;
 	pid_t pid;
 
@@ -1464,8 +1468,8 @@ static void unlock_container(pid_t pid)
 	assert_true(WIFSIGNALED(status));
 }
 
-/* What the tool says; to be freed. */
-static char *run_tool(const char *args)
+/* What the tool says; to be freed. *ns gets how long it takes. */
+static char *run_tool(const char *args, __u64 *ns)
 {
 	__u64 start = now_ns();
 	char command[64], *text;
@@ -1476,8 +1480,7 @@ static char *run_tool(const char *args)
 	assert_non_null(f);
 	text = read_fd(fileno(f), 1 << 15);
 	assert_int_equal(pclose(f), 0);
-	if (now_ns() - start > TOOL_NS)
-		fail_msg("%s took %llu ms", command, (now_ns() - start) / 1000000);
+	*ns = now_ns() - start;
 	return text;
 }
 
@@ -1506,33 +1509,41 @@ static void a_locked_container_is_busy(void **state)
 	struct fixture *f = e->f;
 	char *mem = mem_scattered(LOCKED_SIZE), *text;
 	unsigned int id = newest(NULL), i;
+	__u64 before, ns;
 	int container;
 	pid_t pid;
 
-	for (i = 0; i < LOCKED_MAPS; i++)
-		assert_ok(vu_map_rw(f->container, mem, BASE + i * LOCKED_SIZE, LOCKED_SIZE));
-	pid = lock_container(e);
-	for (i = 0; i < ARRAY_SIZE(locked); i++)
-		assert_file_ends(id, locked[i], true);
-	for (i = 0; i < ARRAY_SIZE(free_ones); i++)
-		assert_file_ends(id, free_ones[i], false);
-
+	/* Who hangs is killed. */
+	alarm(4 * TEST_TIMEOUT);
 	container = vu_container_open();
 	assert_true(container >= 0);
 	assert_ok(vu_group_open(&f->pci[1]));
 	assert_ok(vu_group_attach(&f->pci[1], container));
 	assert_ok(vu_set_iommu(container, VFIO_TYPE1v2_IOMMU));
 	assert_ok(vu_map_rw(container, mem, BASE, PAGES(1)));
-	text = run_tool("--json");
+	free(run_tool("", &before));
+
+	for (i = 0; i < LOCKED_MAPS; i++)
+		assert_ok(vu_map_rw(f->container, mem, BASE + i * LOCKED_SIZE, LOCKED_SIZE));
+	pid = lock_container(e, id);
+	for (i = 0; i < ARRAY_SIZE(locked); i++)
+		assert_file_ends(id, locked[i], true);
+	for (i = 0; i < ARRAY_SIZE(free_ones); i++)
+		assert_file_ends(id, free_ones[i], false);
+	text = run_tool("--json", &ns);
 	assert_non_null(strstr(text, "\"busy\": true"));
 	assert_non_null(strstr(text, "\"busy\": false"));
 	assert_non_null(strstr(strstr(text, "\"busy\": false"), "\"mapping\": \"0x140000000\""));
 	free(text);
-	text = run_tool("");
+	text = run_tool("", &ns);
 	assert_non_null(strstr(text, " busy    -    - "));
 	assert_non_null(strstr(text, " 4K      4K  100    0    0 "));
 	free(text);
+	/* It waits for one file. */
+	if (ns > 2 * before + FILE_NS)
+		fail_msg("%s took %llu ms, and %llu before", TOOL, ns / 1000000, before / 1000000);
 	unlock_container(pid);
+	alarm(0);
 	vu_pci_close(&f->pci[1]);
 	close(container);
 	for (i = 0; i < ARRAY_SIZE(locked); i++)

@@ -3,10 +3,9 @@
  * Something to trace: one container, 20 mappings of 16 MiB of fragmented memory, the
  * same again, which is refused, and one unmap of all. For tests/vm/trace-tools.
  *
- * Every other request is made by a thread that has a name that looks like something else.
+ *	trace_load [NAME]	what the task calls itself, to look like something else
  */
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -15,45 +14,6 @@
 
 #define MAPS	20
 #define SIZE	(16UL << 20)
-#define NAMES	5
-
-/* As long as names can be. */
-static const char *const names[NAMES] = {
-	" ns=99999999999",
-	" container=777 ",
-	"\033[31m\033[2J\a",
-	"x\ny ns=88888888",
-	"1] 1: map_end: ",
-};
-
-struct request {
-	int container;
-	const void *mem;
-	unsigned int nth;
-	int ret;
-};
-
-static void *request_map(void *arg)
-{
-	struct request *r = arg;
-
-	if (r->nth % 2)
-		prctl(PR_SET_NAME, names[r->nth / 2 % NAMES]);
-	r->ret = vu_map_rw(r->container, r->mem, (1ULL << 32) + r->nth * SIZE, SIZE);
-	return NULL;
-}
-
-static int map(int container, const void *mem, unsigned int nth)
-{
-	struct request r = { .container = container, .mem = mem, .nth = nth };
-	pthread_t thread;
-	int ret = pthread_create(&thread, NULL, request_map, &r);
-
-	if (ret)
-		return -ret;
-	pthread_join(thread, NULL);
-	return r.ret;
-}
 
 static int load(int container, const void *mem)
 {
@@ -62,7 +22,7 @@ static int load(int container, const void *mem)
 
 	for (round = 0; round < 2; round++) {
 		for (i = 0; i < MAPS; i++) {
-			ret = map(container, mem, i);
+			ret = vu_map_rw(container, mem, (1ULL << 32) + i * SIZE, SIZE);
 			if (ret != (round ? -EEXIST : 0))
 				return ret;
 		}
@@ -70,12 +30,14 @@ static int load(int container, const void *mem)
 	return vu_unmap(container, 0, 0, VFIO_DMA_UNMAP_FLAG_ALL, NULL);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	struct vu_pci pci = { .group_fd = -1, .device_fd = -1 };
 	void *mem = vu_alloc(VU_SCATTERED, SIZE);
 	int container, ret;
 
+	if (argc > 1)
+		prctl(PR_SET_NAME, argv[1]);
 	container = vu_open(&pci, VU_EDU_VENDOR, VU_EDU_DEVICE, 0, VFIO_TYPE1v2_IOMMU);
 	ret = container < 0 ? container : !mem ? -ENOMEM : load(container, mem);
 	if (ret)
