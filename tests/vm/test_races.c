@@ -221,24 +221,16 @@ static void hush(bool on)
 #define CGROUP		"/tmp/cgroup"
 #define CGROUP_BYTES	"67108864"
 
-static void write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY);
-
-	child_check(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-	close(fd);
-}
-
 /* From now on this process may not use more memory than that. */
 static void limit_memory(void)
 {
 	mkdir("/tmp", 0755);
 	mkdir(CGROUP, 0755);
 	child_check(!mount("none", CGROUP, "cgroup2", 0, NULL));
-	write_file(CGROUP "/cgroup.subtree_control", "+memory");
+	child_check(!vu_write_file(CGROUP "/cgroup.subtree_control", "+memory"));
 	child_check(!mkdir(CGROUP "/small", 0755));
-	write_file(CGROUP "/small/memory.max", CGROUP_BYTES);
-	write_file(CGROUP "/small/cgroup.procs", "0");
+	child_check(!vu_write_file(CGROUP "/small/memory.max", CGROUP_BYTES));
+	child_check(!vu_write_file(CGROUP "/small/cgroup.procs", "0"));
 }
 
 /* Who has mapped memory and is killed for want of more leaves nothing behind. */

@@ -222,15 +222,6 @@ static off_t offset_of(const struct ground *g)
 
 /* ---- What is done: by name of what does it ---- */
 
-static void write_to(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
-	close(fd);
-}
-
 static unsigned long read_from(const char *path)
 {
 	unsigned long val;
@@ -296,14 +287,14 @@ static void merge(struct ground *g, long arg)
 	/* All that it has are the same but for the first bytes. */
 	memset(g->mem, 1, SIZE);
 	assert_int_equal(madvise(g->mem, SIZE, MADV_MERGEABLE), 0);
-	write_to("/sys/kernel/mm/ksm/sleep_millisecs", "1");
-	write_to("/sys/kernel/mm/ksm/pages_to_scan", "4096");
-	write_to(run, "1");
+	assert_ok(vu_write_file("/sys/kernel/mm/ksm/sleep_millisecs", "1"));
+	assert_ok(vu_write_file("/sys/kernel/mm/ksm/pages_to_scan", "4096"));
+	assert_ok(vu_write_file(run, "1"));
 	before = read_from(scans);
 	while (read_from(scans) < before + 3 && vu_now() < deadline)
 		usleep(10000);
 	assert_true(read_from(scans) >= before + 3);
-	write_to(run, "0");
+	assert_ok(vu_write_file(run, "0"));
 	assert_int_equal(madvise(g->mem, SIZE, MADV_UNMERGEABLE), 0);
 }
 
@@ -311,14 +302,14 @@ static void compact(struct ground *g, long arg)
 {
 	(void)g;
 	(void)arg;
-	write_to("/proc/sys/vm/compact_memory", "1");
+	assert_ok(vu_write_file("/proc/sys/vm/compact_memory", "1"));
 }
 
 static void drop_all_caches(struct ground *g, long arg)
 {
 	(void)g;
 	(void)arg;
-	write_to("/proc/sys/vm/drop_caches", "3");
+	assert_ok(vu_write_file("/proc/sys/vm/drop_caches", "3"));
 }
 
 static void clear_bits(struct ground *g, long what)
@@ -326,7 +317,7 @@ static void clear_bits(struct ground *g, long what)
 	const char text[] = { '0' + what, '\0' };
 
 	(void)g;
-	write_to("/proc/self/clear_refs", text);
+	assert_ok(vu_write_file("/proc/self/clear_refs", text));
 }
 
 static void bind_to_node(struct ground *g, long flags)
@@ -1049,7 +1040,7 @@ static void swap_on_zram(void)
 
 	assert_int_equal(system("modprobe zram"), 0);
 	snprintf(size, sizeof(size), "%lu", SWAP_BYTES);
-	write_to("/sys/block/zram0/disksize", size);
+	assert_ok(vu_write_file("/sys/block/zram0/disksize", size));
 	assert_int_equal(system("mkswap /dev/zram0 >/dev/null"), 0);
 	assert_int_equal(swapon("/dev/zram0", 0), 0);
 }

@@ -7,8 +7,6 @@
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/userfaultfd.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -26,53 +24,6 @@
 #define SIZE		PAGES(NPAGES)
 /* What nobody has to wait for takes no longer, also in an emulated machine. */
 #define SOON_NS		2000000000ULL
-
-/* ---- Memory that comes late ---- */
-
-struct late {
-	char *mem;	/* NPAGES */
-	int uffd;
-};
-
-static bool late_begin(struct late *late)
-{
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-
-	late->mem = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	reg.range.start = (unsigned long)late->mem;
-	reg.range.len = SIZE;
-	late->uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
-	return late->mem != MAP_FAILED && late->uffd >= 0 &&
-	       !ioctl(late->uffd, UFFDIO_API, &api) && !ioctl(late->uffd, UFFDIO_REGISTER, &reg);
-}
-
-/* Somebody waits for a page. */
-static bool late_wait(const struct late *late)
-{
-	struct pollfd poll_fd = { .fd = late->uffd, .events = POLLIN };
-	struct uffd_msg msg;
-
-	return poll(&poll_fd, 1, TEST_TIMEOUT * 1000) == 1 &&
-	       read(late->uffd, &msg, sizeof(msg)) == sizeof(msg) &&
-	       msg.event == UFFD_EVENT_PAGEFAULT;
-}
-
-/* All of it is there: zeroes. */
-static void late_come(const struct late *late)
-{
-	struct uffdio_zeropage zero = {
-		.range = { .start = (unsigned long)late->mem, .len = SIZE },
-	};
-
-	assert_int_equal(ioctl(late->uffd, UFFDIO_ZEROPAGE, &zero), 0);
-}
-
-static void late_end(struct late *late)
-{
-	close(late->uffd);
-	vu_free(late->mem, SIZE);
-}
 
 /* ---- Requests ---- */
 
@@ -170,10 +121,12 @@ static void *waiter_thread(void *arg)
 /* Up to where it waits; false if something went wrong. */
 static bool waiter_start(struct waiter *w, const struct request *request, int container)
 {
+	void *late = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
 	*w = (struct waiter) { .request = request, .container = container };
 	w->mem = mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	return w->mem != MAP_FAILED && late_begin(&w->late) &&
+	return w->mem != MAP_FAILED && late != MAP_FAILED && late_begin(&w->late, late, SIZE) &&
 	       (request->maps || !vu_map_rw(container, w->mem, BASE, SIZE)) &&
 	       !dirty_ioctl(container, VFIO_IOMMU_DIRTY_PAGES_FLAG_START) &&
 	       !pthread_create(&w->thread, NULL, waiter_thread, w) && late_wait(&w->late);
@@ -305,7 +258,7 @@ static void meanwhile(struct fixture *f, const struct waiter *w, void (*body)(st
 	deadline.tv_sec += TEST_TIMEOUT;
 	hangs = pthread_timedjoin_np(o.thread, NULL, &deadline);
 	if (hangs) {
-		late_come(&w->late);
+		late_come(&w->late, 0, SIZE);
 		pthread_join(o.thread, NULL);
 	}
 	if (o.failed)
@@ -328,7 +281,7 @@ static void nobody_waits_with_it(void **state)
 		at_step("%s", requests[i].name);
 		assert_true(waiter_start(&w, &requests[i], f->container));
 		meanwhile(f, &w, come_and_go);
-		late_come(&w.late);
+		late_come(&w.late, 0, SIZE);
 		assert_ok(waiter_result(&w));
 		fixture_open_device(f, 1);
 		if (requests[i].maps) {
@@ -358,7 +311,7 @@ static void tracking_may_stop(void **state)
 		fixture_attach(f, 1);
 		assert_true(waiter_start(&w, &requests[i], f->container));
 		meanwhile(f, &w, stop_and_close);
-		late_come(&w.late);
+		late_come(&w.late, 0, SIZE);
 		assert_ret(waiter_result(&w), requests[i].stopped);
 		/* What was mapped still is. */
 		assert_charged(f, NPAGES);
@@ -380,7 +333,7 @@ static void the_container_may_be_closed(void **state)
 		assert_true(waiter_start(&w, &requests[i], f->container));
 		meanwhile(f, &w, close_all);
 		f->container = -1;
-		late_come(&w.late);
+		late_come(&w.late, 0, SIZE);
 		assert_ret(waiter_result(&w), requests[i].closed);
 		wait_pinned(f, 0);
 		assert_nothing_held(f);

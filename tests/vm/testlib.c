@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
+#include <poll.h>
 #include <regex.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -16,6 +17,7 @@
 #include <sys/wait.h>
 #include <linux/capability.h>
 #include <linux/memfd.h>
+#include <linux/userfaultfd.h>
 
 #include "testlib.h"
 
@@ -366,6 +368,68 @@ const struct backing backings[NBACKINGS] = {
 	{ "memfd", mem_memfd },
 	{ "file", mem_file },
 };
+
+bool late_begin(struct late *late, void *mem, size_t size)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = {
+		.range = { .start = (unsigned long)mem, .len = size },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+
+	*late = (struct late) {
+		.mem = mem, .size = size, .uffd = syscall(SYS_userfaultfd, O_CLOEXEC),
+	};
+	return late->uffd >= 0 && !ioctl(late->uffd, UFFDIO_API, &api) &&
+	       !ioctl(late->uffd, UFFDIO_REGISTER, &reg);
+}
+
+bool late_wait(const struct late *late)
+{
+	struct pollfd poll_fd = { .fd = late->uffd, .events = POLLIN };
+	struct uffd_msg msg;
+
+	return poll(&poll_fd, 1, TEST_TIMEOUT * 1000) == 1 &&
+	       read(late->uffd, &msg, sizeof(msg)) == sizeof(msg) &&
+	       msg.event == UFFD_EVENT_PAGEFAULT;
+}
+
+void late_come(const struct late *late, size_t offset, size_t size)
+{
+	struct uffdio_zeropage zero = {
+		.range = { .start = (unsigned long)late->mem + offset, .len = size },
+	};
+
+	assert_int_equal(ioctl(late->uffd, UFFDIO_ZEROPAGE, &zero), 0);
+}
+
+void late_end(struct late *late)
+{
+	close(late->uffd);
+	vu_free(late->mem, late->size);
+}
+
+long cgroup_kernel(const char *folder)
+{
+	/* Since 6.8 it is added up only if much has changed. */
+	void *mem = mmap(NULL, 16 * MIB, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	char path[PATH_MAX], line[128];
+	long bytes = -1;
+	FILE *file;
+
+	child_check(mem != MAP_FAILED);
+	munmap(mem, 16 * MIB);
+	snprintf(path, sizeof(path), "%s/memory.stat", folder);
+	file = fopen(path, "re");
+	child_check(file);
+	while (bytes < 0 && fgets(line, sizeof(line), file))
+		if (sscanf(line, "kernel %ld", &bytes) != 1)
+			bytes = -1;
+	fclose(file);
+	child_check(bytes >= 0);
+	return bytes;
+}
 
 /* ---- GET_INFO ---- */
 

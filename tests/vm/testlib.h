@@ -135,6 +135,29 @@ void *mem_pages(size_t npages);
 /* Reserved address space without access; parts of it can be replaced with MAP_FIXED. */
 void *mem_reserve(size_t size);
 
+/* Memory that is not there before the test says so: who touches it waits. */
+struct late {
+	char *mem;
+	size_t size;
+	int uffd;
+};
+
+/* mem becomes that: private memory, of which some may be there already. */
+bool late_begin(struct late *late, void *mem, size_t size);
+/* Wait until somebody waits for a page. */
+bool late_wait(const struct late *late);
+/* size bytes from offset on are there: zeroes. */
+void late_come(const struct late *late, size_t offset, size_t size);
+void late_end(struct late *late);
+
+/* ---- Memory cgroups ---- */
+
+/*
+ * What the kernel has allocated on behalf of the cgroup of this folder, in bytes. Called by a
+ * process in it, without cmocka's assertions.
+ */
+long cgroup_kernel(const char *folder);
+
 /* ---- GET_INFO ---- */
 
 #define INFO_MAX 1024

@@ -24,12 +24,12 @@
 
 /* ---- Small files of sysfs and procfs ---- */
 
-static int write_file(const char *path, const char *text)
+int vu_write_file(const char *path, const char *text)
 {
 	size_t len = strlen(text);
 	int fd, ret = 0;
 
-	fd = open(path, O_WRONLY);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	if (write(fd, text, len) != (ssize_t)len)
@@ -132,15 +132,15 @@ int vu_pci_bind(const struct vu_pci *pci)
 		return 0;
 	if (!ret) {
 		snprintf(path, sizeof(path), PCI_DEVICES "/%s/driver/unbind", pci->bdf);
-		ret = write_file(path, pci->bdf);
+		ret = vu_write_file(path, pci->bdf);
 		if (ret)
 			return ret;
 	}
 	snprintf(path, sizeof(path), PCI_DEVICES "/%s/driver_override", pci->bdf);
-	ret = write_file(path, "vfio-pci");
+	ret = vu_write_file(path, "vfio-pci");
 	if (ret)
 		return ret;
-	return write_file("/sys/bus/pci/drivers_probe", pci->bdf);
+	return vu_write_file("/sys/bus/pci/drivers_probe", pci->bdf);
 }
 
 int vu_group_open(struct vu_pci *pci)
@@ -609,7 +609,7 @@ long vu_vmstat(const char *name)
 	char key[64];
 
 	/* The counters are per CPU and lag behind until they are folded. */
-	if (write_file("/proc/sys/vm/stat_refresh", "1"))
+	if (vu_write_file("/proc/sys/vm/stat_refresh", "1"))
 		return -1;
 	snprintf(key, sizeof(key), "%s ", name);
 	return read_number("/proc/vmstat", key, 10);

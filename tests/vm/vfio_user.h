@@ -140,6 +140,10 @@ struct vu_layout {
 /* Read from /proc/self/pagemap: needs CAP_SYS_ADMIN and populated memory. */
 int vu_layout(const void *mem, size_t size, __u64 iova, struct vu_layout *layout);
 
+/* ---- Small files of sysfs, procfs and cgroups ---- */
+
+int vu_write_file(const char *path, const char *text);
+
 /* ---- What the kernel counts; -1 if it does not say ---- */
 
 long vu_locked_kib(void);	/* VmLck of this process: mm->locked_vm */
