@@ -18,7 +18,7 @@
 #include "uapi/linux/vfio_type1.h"
 #include "vfio_type1.h"
 
-#define VFIO_TYPE1_VERSION "1.0"
+#define VFIO_TYPE1_VERSION "1.1"
 
 /* VFIO_TYPE1_NESTING_IOMMU, but newer kernels only reserve the number. */
 #define TYPE1_NESTING_IOMMU 6
