@@ -137,9 +137,34 @@ static int external_pin_registered(struct vfio_type1_container *container, struc
 	return 0;
 }
 
-/* Pin the page at @iova, or count it once more if it is pinned already. */
+/**
+ * struct external_absent - memory that pinning has to wait for
+ * @mm: whose memory; a reference is held
+ * @iova: where the first page of it is mapped
+ * @vaddr: its user address
+ * @npages: how many pages are wanted from there on
+ * @prot: of the mapping
+ */
+struct external_absent {
+	struct mm_struct *mm;
+	u64 iova;
+	unsigned long vaddr;
+	unsigned long npages;
+	int prot;
+};
+
+/* Beside 0 and errnos: what pin_pages has to wait for, without a lock, before it tries again. */
+enum external_again {
+	EXTERNAL_WAIT = 1,	/* somebody else's mapping is being filled */
+	EXTERNAL_ABSENT,	/* struct external_absent */
+};
+
+/*
+ * Pin the page at @iova, or count it once more if it is pinned already.  Return: 0; an errno;
+ * or EXTERNAL_ABSENT with all of @absent but its number of pages set.
+ */
 static int external_pin_page(struct vfio_type1_container *container, struct vfio_dma *dma,
-			     u64 iova, struct page **result)
+			     u64 iova, struct page **result, struct external_absent *absent)
 {
 	struct vfio_external_pin *pin = external_find(dma, iova);
 	unsigned long vaddr = dma->vaddr + (iova - dma->iova);
@@ -165,14 +190,15 @@ static int external_pin_page(struct vfio_type1_container *container, struct vfio
 	ret = -ENOMEM;
 	if (!pin)
 		goto put;
-	ret = vfio_pin_fill(&batch, dma->owner.mm, vaddr, 1, dma->prot);
-	if (ret < 0) {
-		if (ret != -EINTR)
-			vfio_refuse(container, VFIO_REFUSE_PIN,
-				    "pin_pages iova 0x%llx: cannot pin memory at vaddr 0x%lx for %s: %s: error %d",
-				    iova, vaddr, dma->prot & IOMMU_WRITE ? "writing" : "reading",
-				    vfio_pin_why_not(dma->owner.mm, vaddr, dma->prot, ret), ret);
+	ret = vfio_pin_fill_at_hand(&batch, dma->owner.mm, vaddr, 1, dma->prot);
+	if (ret == -EINTR)
 		goto free;
+	if (ret < 0) {
+		kfree(pin);
+		*absent = (struct external_absent) {
+			.mm = dma->owner.mm, .iova = iova, .vaddr = vaddr, .prot = dma->prot,
+		};
+		return EXTERNAL_ABSENT;
 	}
 	vfio_pin_cut(&batch, &run, &nr, 1, 1, dma->prot);
 	ram = vfio_run_reserved(run) ? 0 : 1;
@@ -279,7 +305,7 @@ static void external_unpin_pages(struct vfio_type1_container *container, u64 iov
 
 /*
  * Find the mapping of @iova and check that it allows @prot.  Return: 0, an errno,
- * or 1 with @changes set while MAP fills it.
+ * or EXTERNAL_WAIT with @changes set while MAP fills it.
  */
 static int external_get_dma(struct vfio_type1_container *container, u64 iova, int prot,
 			    struct vfio_dma **found, unsigned long *changes)
@@ -294,7 +320,7 @@ static int external_get_dma(struct vfio_type1_container *container, u64 iova, in
 		ret = -EINVAL;
 	} else if (dma->state == VFIO_DMA_PENDING) {
 		*changes = tree->changes;
-		ret = 1;
+		ret = EXTERNAL_WAIT;
 	} else if ((dma->prot & prot) != prot) {
 		ret = -EPERM;
 	}
@@ -324,12 +350,38 @@ static void external_leave(struct vfio_type1_container *container)
 	up_read(&container->lock);
 }
 
+/* Pages faulted in at a time. */
+#define ABSENT_BATCH	32
+
+/* Have pages at hand that pinning was missing, as far as one mapping has them. */
+static int external_fetch(struct vfio_type1_container *container,
+			  const struct external_absent *absent)
+{
+	struct page *pages[ABSENT_BATCH] __uninitialized;
+	struct vfio_pin_batch batch = { .pages = pages, .capacity = ABSENT_BATCH };
+	int ret = vfio_pin_fill(&batch, absent->mm, absent->vaddr,
+				min_t(unsigned long, absent->npages, ABSENT_BATCH), absent->prot);
+
+	/* Nobody wrote to them. */
+	if (ret > 0)
+		vfio_pin_drop(&batch, IOMMU_READ);
+	else if (ret != -EINTR)
+		vfio_refuse(container, VFIO_REFUSE_PIN,
+			    "pin_pages iova 0x%llx: cannot pin memory at vaddr 0x%lx for %s: %s: error %d",
+			    absent->iova, absent->vaddr,
+			    absent->prot & IOMMU_WRITE ? "writing" : "reading",
+			    vfio_pin_why_not(absent->mm, absent->vaddr, absent->prot, ret), ret);
+	mmput(absent->mm);
+	return min(ret, 0);
+}
+
 /*
- * Pin all pages, or none.  Return: 0, an errno, or 1 with @changes set if a
- * mapping is being filled.
+ * Pin all pages, or none.  Return: 0; an errno; EXTERNAL_WAIT with @changes set; or
+ * EXTERNAL_ABSENT with @absent set.
  */
 static int external_pin_pages(struct vfio_type1_container *container, u64 iova, int npages,
-			      int prot, struct page **pages, unsigned long *changes)
+			      int prot, struct page **pages, unsigned long *changes,
+			      struct external_absent *absent)
 {
 	struct vfio_dma *dma;
 	int i, ret;
@@ -338,13 +390,16 @@ static int external_pin_pages(struct vfio_type1_container *container, u64 iova, 
 		u64 at = iova + (u64)i * PAGE_SIZE;
 
 		ret = external_get_dma(container, at, prot, &dma, changes) ?:
-		      external_pin_page(container, dma, at, &pages[i]);
+		      external_pin_page(container, dma, at, &pages[i], absent);
 		if (ret)
 			goto undo;
 	}
 	return 0;
 
 undo:
+	if (ret == EXTERNAL_ABSENT)
+		absent->npages = min_t(u64, npages - i,
+				       ((dma->last - absent->iova) >> PAGE_SHIFT) + 1);
 	external_unpin_pages(container, iova, i);
 	memset(pages, 0, (i + 1) * sizeof(*pages));
 	return ret;
@@ -371,7 +426,9 @@ int vfio_external_pin(struct vfio_type1_container *container, struct iommu_group
 		      u64 iova, int npages, int prot, struct page **pages)
 {
 	struct vfio_group_entry *entry;
+	struct external_absent absent;
 	struct vfio_domain *domain;
+	unsigned int fetched = 0;
 	unsigned long changes;
 	u64 last;
 	int ret;
@@ -389,12 +446,17 @@ int vfio_external_pin(struct vfio_type1_container *container, struct iommu_group
 			return ret;
 		ret = -EINVAL;
 		if (!list_empty(&container->devices))
-			ret = external_pin_pages(container, iova, npages, prot, pages, &changes);
+			ret = external_pin_pages(container, iova, npages, prot, pages, &changes,
+						 &absent);
 		if (ret <= 0)
 			break;
 		/* Not with pins that a device which is told to unpin knows nothing of. */
 		external_leave(container);
-		ret = vfio_dma_tree_wait(&container->tree, changes);
+		if (ret == EXTERNAL_WAIT)
+			ret = vfio_dma_tree_wait(&container->tree, changes);
+		else
+			ret = external_fetch(container, &absent) ?:
+			      ++fetched > VFIO_FAULT_IN_MAX ? -EFAULT : 0;
 		if (ret)
 			return ret;
 	}

@@ -68,9 +68,9 @@ static int pfnmap_lookup(struct vm_area_struct *vma, unsigned long vaddr, bool w
 	return ret ?: vfio_pfn_is_reserved(*pfn) ? 0 : -EFAULT;
 }
 
-/* Fill @batch with consecutive frames from one VM_PFNMAP area. */
+/* Fill @batch with consecutive frames from one VM_PFNMAP area; only what is @at_hand. */
 static int pfnmap_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned long vaddr,
-		       unsigned long npages, bool write, int gup_error)
+		       unsigned long npages, bool write, bool at_hand, int gup_error)
 {
 	struct vm_area_struct *vma;
 	unsigned long pfn;
@@ -84,7 +84,7 @@ static int pfnmap_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsig
 		if (!vma || !(vma->vm_flags & VM_PFNMAP))
 			ret = gup_error;
 		else
-			ret = pfnmap_lookup(vma, vaddr, write, true, &batch->pfn);
+			ret = pfnmap_lookup(vma, vaddr, write, !at_hand, &batch->pfn);
 	} while (ret == -EAGAIN && !fatal_signal_pending(current));
 	if (ret == -EAGAIN)
 		ret = -EINTR;
@@ -110,22 +110,11 @@ unlock:
 	return ret;
 }
 
-/**
- * vfio_pin_fill() - pin the next pages
- * @batch: a batch whose pages were all taken or dropped
- * @mm: whose memory; the caller's own, or one that cannot go away
- * @vaddr: user address of the first page
- * @npages: pages wanted
- * @prot: IOMMU_WRITE if the device may write
- *
- * Context: may sleep and take mm's mmap_lock.
- * Return: pages got, at least one; -EFAULT if there is no memory at @vaddr, or
- * none that may be accessed so; -ENOMEM; -EINTR on a fatal signal.
- */
-int vfio_pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned long vaddr,
-		  unsigned long npages, int prot)
+static int pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned long vaddr,
+		    unsigned long npages, int prot, bool at_hand)
 {
-	unsigned int flags = FOLL_LONGTERM | (prot & IOMMU_WRITE ? FOLL_WRITE : 0);
+	unsigned int flags = FOLL_LONGTERM | (prot & IOMMU_WRITE ? FOLL_WRITE : 0) |
+			     (at_hand ? FOLL_NOFAULT : 0);
 	int want = min_t(unsigned long, npages, batch->capacity);
 	long got;
 
@@ -149,7 +138,45 @@ int vfio_pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned l
 		batch->size = got;
 		return got;
 	}
-	return pfnmap_fill(batch, mm, vaddr, npages, prot & IOMMU_WRITE, got ?: -EFAULT);
+	return pfnmap_fill(batch, mm, vaddr, npages, prot & IOMMU_WRITE, at_hand, got ?: -EFAULT);
+}
+
+/**
+ * vfio_pin_fill() - pin the next pages
+ * @batch: a batch whose pages were all taken or dropped
+ * @mm: whose memory; the caller's own, or one that cannot go away
+ * @vaddr: user address of the first page
+ * @npages: pages wanted
+ * @prot: IOMMU_WRITE if the device may write
+ *
+ * Context: may sleep and take mm's mmap_lock.
+ * Return: pages got, at least one; -EFAULT if there is no memory at @vaddr, or
+ * none that may be accessed so; -ENOMEM; -EINTR on a fatal signal.
+ */
+int vfio_pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned long vaddr,
+		  unsigned long npages, int prot)
+{
+	return pin_fill(batch, mm, vaddr, npages, prot, false);
+}
+
+/**
+ * vfio_pin_fill_at_hand() - pin the next pages, without waiting for them
+ * @batch: as vfio_pin_fill()
+ * @mm: as vfio_pin_fill()
+ * @vaddr: as vfio_pin_fill()
+ * @npages: as vfio_pin_fill()
+ * @prot: as vfio_pin_fill()
+ *
+ * For who holds a lock that others should not have to wait for.
+ *
+ * Context: may sleep and take mm's mmap_lock.
+ * Return: as vfio_pin_fill(), but any errno may also mean that the memory has to be faulted in
+ * first.
+ */
+int vfio_pin_fill_at_hand(struct vfio_pin_batch *batch, struct mm_struct *mm,
+			  unsigned long vaddr, unsigned long npages, int prot)
+{
+	return pin_fill(batch, mm, vaddr, npages, prot, true);
 }
 
 /**

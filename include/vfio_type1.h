@@ -590,6 +590,8 @@ struct vfio_pin_batch {
 bool vfio_pfn_is_reserved(unsigned long pfn);
 int vfio_pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned long vaddr,
 		  unsigned long npages, int prot);
+int vfio_pin_fill_at_hand(struct vfio_pin_batch *batch, struct mm_struct *mm,
+			  unsigned long vaddr, unsigned long npages, int prot);
 const char *vfio_pin_why_not(struct mm_struct *mm, unsigned long vaddr, int prot, int error);
 unsigned long vfio_pin_cut(struct vfio_pin_batch *batch, struct vfio_run *runs, unsigned int *nr,
 			   unsigned int capacity, unsigned long max, int prot);

@@ -2182,6 +2182,60 @@ static void copy_waits_without_a_lock(struct kunit *test)
 	memset(page_address(fx->block), 0, 2 * PAGE_SIZE);
 }
 
+/* Nor do they while they wait for what they pin. */
+static void pin_waits_without_a_lock(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct page *page;
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	for (i = 0; i < 2; i++) {
+		struct late_copy late = { .test = test, .unmap = i };
+		struct user_faults faults = {
+			.pfn = MMIO_PFN, .missing = 2, .retry = true, .amid = amid_copy,
+			.data = &late,
+		};
+		unsigned long vaddr = user_map_faults(test, &faults, 2, PROT_READ | PROT_WRITE);
+
+		KUNIT_ASSERT_EQ(test, 0, map_bytes(test, HIGH_IOVA, vaddr, SZ_8K, RW));
+		/* It is not mapped any more, or not described by a struct page. */
+		KUNIT_EXPECT_EQ(test, -EINVAL, vfio_external_pin(fx->container, fx->emulated,
+								 HIGH_IOVA, 1, RW, &page));
+		KUNIT_EXPECT_EQ(test, late.nr, 1U);
+		if (!late.unmap)
+			must_unmap(test, HIGH_IOVA, SZ_8K);
+		user_unmap(vaddr, 2);
+	}
+}
+
+/* Pages that nobody has touched come as they are pinned, some at a time. */
+static void untouched_pages_are_pinned(struct kunit *test)
+{
+	struct page **pages = kunit_kcalloc(test, 100, sizeof(*pages), GFP_KERNEL);
+	struct fixture *fx = test->priv;
+	unsigned long vaddr;
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, pages);
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	vaddr = vm_mmap(NULL, 0, 100 * PAGE_SIZE, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_VALUE(vaddr));
+	KUNIT_ASSERT_EQ(test, 0, map_bytes(test, HIGH_IOVA, vaddr, 40 * PAGE_SIZE, RW));
+	KUNIT_ASSERT_EQ(test, 0, map_bytes(test, HIGH_IOVA + 40 * PAGE_SIZE,
+					   vaddr + 40 * PAGE_SIZE, 60 * PAGE_SIZE, RW));
+	KUNIT_ASSERT_EQ(test, 100, vfio_external_pin(fx->container, fx->emulated, HIGH_IOVA, 100,
+						     RW, pages));
+	KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm + 100);
+	for (i = 0; i < 100; i++)
+		KUNIT_EXPECT_GE(test, page_ref_count(pages[i]), GUP_PIN_COUNTING_BIAS);
+	vfio_external_unpin(fx->container, HIGH_IOVA, 100);
+	KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm);
+	must_unmap(test, HIGH_IOVA, 100 * PAGE_SIZE);
+	user_unmap(vaddr, 100);
+}
+
 static void map_waits_without_a_lock(struct kunit *test)
 {
 	unsigned int i;
@@ -2258,6 +2312,8 @@ static struct kunit_case attach_cases[] = {
 	KUNIT_CASE(dirty_bitmap_is_void_when_the_smallest_page_changes),
 	KUNIT_CASE(map_waits_without_a_lock),
 	KUNIT_CASE(copy_waits_without_a_lock),
+	KUNIT_CASE(pin_waits_without_a_lock),
+	KUNIT_CASE(untouched_pages_are_pinned),
 	{}
 };
 
