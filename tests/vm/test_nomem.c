@@ -4,11 +4,17 @@
  * device reaches nothing of what it should have been given, although a driver may have
  * put part of it into its tables and say that it did not.
  *
- * /vfio_type1_nomem.ko (emu/nomem.c) lets the allocation of one table fail.
+ * /vfio_type1_nomem.ko (emu/nomem.c) lets the allocation of one table fail. Where tables
+ * are charged to the caller's memory cgroup, its limit does that, too.
  */
 #define _GNU_SOURCE
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/klog.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "testlib.h"
 
@@ -148,12 +154,124 @@ static void failed_map_leaves_nothing_of_registered_memory(void **state)
 	munmap(mem, 2 * VU_2M);
 }
 
+/* ---- a memory cgroup ---- */
+
+#define CGROUP		"/tmp/cgroup"
+/* Enough for all but some hundred tables. */
+#define CGROUP_BYTES	"1048576"
+/* So many huge pages, which mostly follow each other, so many times. */
+#define SECRETS		32U
+#define TIMES		16U
+
+/* From now on this process may not take much more memory. */
+static void limit_memory(void)
+{
+	mkdir(CGROUP, 0755);
+	child_check(!mount("none", CGROUP, "cgroup2", 0, NULL));
+	child_check(!vu_write_file(CGROUP "/cgroup.subtree_control", "+memory"));
+	child_check(!mkdir(CGROUP "/small", 0755));
+	child_check(!vu_write_file(CGROUP "/small/memory.max", CGROUP_BYTES));
+	child_check(!vu_write_file(CGROUP "/small/cgroup.procs", "0"));
+}
+
+/* The console, which the VM's runner reads, is not to see the killer's call trace. */
+static void hush(bool on)
+{
+	assert_true(klogctl(8, NULL, on ? 1 : 7) >= 0);
+}
+
+/* In a child: the same huge pages again and again, so that they take many tables. */
+static char *child_secrets(void)
+{
+	char *mem = mmap(NULL, (TIMES * SECRETS + 1) * VU_2M, PROT_NONE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	int fd = memfd_create("secrets", MFD_HUGETLB | MFD_CLOEXEC);
+	unsigned int i;
+
+	child_check(mem != MAP_FAILED && fd >= 0 && !ftruncate(fd, SECRETS * VU_2M));
+	mem = (char *)(((uintptr_t)mem + VU_2M - 1) & ~(VU_2M - 1));
+	for (i = 0; i < TIMES; i++)
+		child_check(mmap(mem + i * SECRETS * VU_2M, SECRETS * VU_2M,
+				 PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd,
+				 0) != MAP_FAILED);
+	return mem;
+}
+
+/* All huge pages that are left, so those that were another process's, too. */
+static char *all_huge_pages(size_t *npages)
+{
+	char *mem = MAP_FAILED;
+
+	for (*npages = 96; *npages > SECRETS && mem == MAP_FAILED; --*npages)
+		mem = mmap(NULL, *npages * VU_2M, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_POPULATE, -1, 0);
+	assert_ptr_not_equal(mem, MAP_FAILED);
+	++*npages;
+	memset(mem, 's', *npages * VU_2M);
+	return mem;
+}
+
+/*
+ * A process is killed for want of memory in the middle of a MAP, and its pages become
+ * another one's: a device does not write there.
+ */
+static void killed_map_leaves_nothing_to_a_device(void **state)
+{
+	const __u64 size = TIMES * SECRETS * VU_2M, iova = IOVA(200);
+	const struct fixture *f = *state;
+	int status, kills, complaints;
+	size_t i, npages;
+	char *mem;
+	pid_t pid;
+
+	not_on_intree();
+	hush(true);
+	kills = kmsg_open();
+	complaints = kmsg_open();
+	pid = fork();
+	if (!pid) {
+		mem = child_secrets();
+		limit_memory();
+		vu_map_rw(f->container, mem, iova, size);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	hush(false);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	assert_int_equal(kmsg_count(kills, "Killed process"), 1);
+	assert_int_equal(kmsg_count(complaints, "WARNING:|BUG:|IOMMU kept"), 0);
+	close(kills);
+	close(complaints);
+	wait_pinned(f, 0);
+
+	mem = all_huge_pages(&npages);
+	for (i = 0; i < TIMES * SECRETS / 2; i += 4)
+		assert_ok(vu_edu_store(&f->edu[0], iova + i * VU_2M, VU_PAGE / 4));
+	for (i = 0; i < npages * VU_2M; i++)
+		if (mem[i] != 's')
+			fail_msg("the device wrote into another process's page %zu", i / VU_2M);
+
+	/* Nothing is in the way of the next one. */
+	assert_ok(vu_map_rw(f->container, mem, iova, npages * VU_2M));
+	assert_dma_reaches(f, 0, mem, iova);
+	assert_unmaps(f->container, iova, npages * VU_2M, npages * VU_2M);
+	munmap(mem, npages * VU_2M);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST_V2(failed_map_leaves_nothing_to_a_device),
 		TEST_V2(failed_map_leaves_nothing_of_registered_memory),
 	};
+	/* Before, tables are not charged, and a limit does not make a MAP fail. */
+	const struct CMUnitTest charged[] = {
+		TEST_V2(failed_map_leaves_nothing_to_a_device),
+		TEST_V2(failed_map_leaves_nothing_of_registered_memory),
+		TEST_V2(killed_map_leaves_nothing_to_a_device),
+	};
 
-	return cmocka_run_group_tests_name("nomem", tests, NULL, NULL);
+	if (!kernel_at_least(6, 12))
+		return cmocka_run_group_tests_name("nomem", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("nomem", charged, NULL, NULL);
 }
