@@ -16,6 +16,7 @@
 #include <linux/mempolicy.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -255,9 +256,20 @@ static void ask_for_all(struct ground *g, long advice)
 	madvise(g->mem, SIZE, advice);
 }
 
+static void survive(int sig)
+{
+	(void)sig;
+}
+
+/* Who asks for it is told by a signal, too, since 6.11. */
 static void poison(struct ground *g, long advice)
 {
+	const struct sigaction action = { .sa_handler = survive };
+	struct sigaction old;
+
+	assert_int_equal(sigaction(SIGBUS, &action, &old), 0);
 	ask_for(g, advice);
+	assert_int_equal(sigaction(SIGBUS, &old, NULL), 0);
 	g->lost = true;
 }
 
