@@ -190,7 +190,7 @@ static void a_refusal_keeps_no_other_process_waiting(void **state)
 	beside = open_beside(*state, true);
 	if (beside.mean > SLOWER_MAX * alone.mean ||
 	    beside.longest > LONGEST_MAX * alone.longest + LONGEST_US)
-		fail_msg("a container opens and closes in %llu us, at most %llu, and in %llu, %llu while others are refused",
+		fail_msg("%llu us, at most %llu; while others are refused %llu, %llu",
 			 alone.mean, alone.longest, beside.mean, beside.longest);
 }
 

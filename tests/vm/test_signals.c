@@ -124,7 +124,8 @@ static void registering_goes_on(void **state)
 	const struct fixture *f = *state;
 	unsigned int i, n, *interrupted;
 
-	interrupted = mmap(NULL, VU_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	interrupted = mmap(NULL, VU_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+			   0);
 	assert_ptr_not_equal(interrupted, MAP_FAILED);
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct profiled p = { f->container, cases[i].areas, interrupted };
