@@ -14,8 +14,6 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 
@@ -207,8 +205,6 @@ static void the_module_goes_amid_calls(void **state)
 
 /* ---- Who pays for containers that cannot go ---- */
 
-#define CGROUPS		"/tmp/cgroup2"
-#define CGROUP		CGROUPS "/late"
 #define NSTOPPED	64
 /*
  * What a container takes, with slub_debug and two CPUs, at least: 12800 bytes of spare memory,
@@ -236,7 +232,7 @@ static long settled_charge(void)
 {
 	sleep(1);
 	child_check(!vu_write_file("/proc/sys/vm/drop_caches", "2"));
-	return cgroup_kernel(CGROUP);
+	return cgroup_kernel();
 }
 
 static void child_attach(const struct fixture *f)
@@ -285,7 +281,7 @@ static void stop_threads(void *arg)
 	char *mem = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	child_check(mem != MAP_FAILED);
-	child_check(!vu_write_file(CGROUP "/cgroup.procs", "0"));
+	cgroup_enter();
 	one = cost_of_stopped(f, mem, false);
 	each = cost_of_stopped(f, mem + size / 2, true);
 	fprintf(stderr, "# %d threads cost %ld bytes, with a container each %ld\n", NSTOPPED, one,
@@ -301,13 +297,9 @@ static void containers_that_cannot_go_are_charged(void **state)
 	f->container = vu_container_open();
 	assert_true(f->container >= 0);
 	assert_ok(vu_group_open(&f->pci[0]));
-	assert_int_equal(mkdir(CGROUPS, 0755), 0);
-	assert_int_equal(mount("cgroup2", CGROUPS, "cgroup2", 0, NULL), 0);
-	assert_ok(vu_write_file(CGROUPS "/cgroup.subtree_control", "+memory"));
-	assert_int_equal(mkdir(CGROUP, 0755), 0);
+	cgroup_begin(NULL);
 	in_child(stop_threads, f);
-	assert_int_equal(rmdir(CGROUP), 0);
-	assert_int_equal(umount(CGROUPS), 0);
+	cgroup_end();
 }
 
 int main(void)

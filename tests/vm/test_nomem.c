@@ -10,10 +10,7 @@
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/klog.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "testlib.h"
@@ -156,29 +153,11 @@ static void failed_map_leaves_nothing_of_registered_memory(void **state)
 
 /* ---- a memory cgroup ---- */
 
-#define CGROUP		"/tmp/cgroup"
 /* Enough for all but some hundred tables. */
 #define CGROUP_BYTES	"1048576"
 /* So many huge pages, which mostly follow each other, so many times. */
 #define SECRETS		32U
 #define TIMES		16U
-
-/* From now on this process may not take much more memory. */
-static void limit_memory(void)
-{
-	mkdir(CGROUP, 0755);
-	child_check(!mount("none", CGROUP, "cgroup2", 0, NULL));
-	child_check(!vu_write_file(CGROUP "/cgroup.subtree_control", "+memory"));
-	child_check(!mkdir(CGROUP "/small", 0755));
-	child_check(!vu_write_file(CGROUP "/small/memory.max", CGROUP_BYTES));
-	child_check(!vu_write_file(CGROUP "/small/cgroup.procs", "0"));
-}
-
-/* The console, which the VM's runner reads, is not to see the killer's call trace. */
-static void hush(bool on)
-{
-	assert_true(klogctl(8, NULL, on ? 1 : 7) >= 0);
-}
 
 /* The same huge pages again and again, so that they take many tables; or NULL. */
 static char *secrets(void)
@@ -227,19 +206,21 @@ static void killed_map_leaves_nothing_to_a_device(void **state)
 	pid_t pid;
 
 	not_on_intree();
-	hush(true);
+	kmsg_hush(true);
+	cgroup_begin(CGROUP_BYTES);
 	kills = kmsg_open();
 	complaints = kmsg_open();
 	pid = fork();
 	if (!pid) {
 		mem = secrets();
 		child_check(mem);
-		limit_memory();
+		cgroup_enter();
 		vu_map_rw(f->container, mem, iova, size);
 		_exit(0);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
-	hush(false);
+	cgroup_end();
+	kmsg_hush(false);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	assert_int_equal(kmsg_count(kills, "Killed process"), 1);
 	assert_int_equal(kmsg_count(complaints, "WARNING:|BUG:|IOMMU kept"), 0);

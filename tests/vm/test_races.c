@@ -12,10 +12,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
-#include <sys/klog.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -212,26 +209,7 @@ static void exec_amid_a_map(void **state)
 	}
 }
 
-/* The console, which the VM's runner reads, is not to see the killer's call trace. */
-static void hush(bool on)
-{
-	assert_true(klogctl(8, NULL, on ? 1 : 7) >= 0);
-}
-
-#define CGROUP		"/tmp/cgroup"
 #define CGROUP_BYTES	"67108864"
-
-/* From now on this process may not use more memory than that. */
-static void limit_memory(void)
-{
-	mkdir("/tmp", 0755);
-	mkdir(CGROUP, 0755);
-	child_check(!mount("none", CGROUP, "cgroup2", 0, NULL));
-	child_check(!vu_write_file(CGROUP "/cgroup.subtree_control", "+memory"));
-	child_check(!mkdir(CGROUP "/small", 0755));
-	child_check(!vu_write_file(CGROUP "/small/memory.max", CGROUP_BYTES));
-	child_check(!vu_write_file(CGROUP "/small/cgroup.procs", "0"));
-}
 
 /* Who has mapped memory and is killed for want of more leaves nothing behind. */
 static void the_owner_is_killed_for_want_of_memory(void **state)
@@ -240,13 +218,14 @@ static void the_owner_is_killed_for_want_of_memory(void **state)
 	int status;
 	pid_t pid;
 
-	hush(true);
+	kmsg_hush(true);
+	cgroup_begin(CGROUP_BYTES);
 	pid = fork();
 	if (!pid) {
 		struct churn c = { .container = f->container, .iova = BASE };
 		char *more;
 
-		limit_memory();
+		cgroup_enter();
 		c.mem = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
 			     0);
 		__atomic_store_n(&stop, false, __ATOMIC_RELAXED);
@@ -257,7 +236,8 @@ static void the_owner_is_killed_for_want_of_memory(void **state)
 		_exit(0);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
-	hush(false);
+	cgroup_end();
+	kmsg_hush(false);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	vu_unmap(f->container, 0, 0, VFIO_DMA_UNMAP_FLAG_ALL, NULL);
 	assert_nothing_held(f);

@@ -14,9 +14,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -1379,22 +1377,20 @@ static void a_kill_ends_a_map_that_waits(void **state)
 
 /* ---- What it costs ---- */
 
-#define CGROUPS		"/tmp/cgroup2"
-#define CGROUP		CGROUPS "/registry"
 #define COST_SIZE	(64 * MIB)
 
 /* What registering costs the cgroup lies between these; unregistering gives it back. */
 static void check_cost(int container, char *mem, long at_least, long at_most)
 {
-	const long before = cgroup_kernel(CGROUP);
+	const long before = cgroup_kernel();
 	long cost;
 
 	child_check(!vu_register(container, mem, COST_SIZE, 0));
-	cost = cgroup_kernel(CGROUP) - before;
+	cost = cgroup_kernel() - before;
 	fprintf(stderr, "# registering %lu pages costs %ld bytes\n", COST_SIZE / VU_PAGE, cost);
 	child_check(cost >= at_least && cost <= at_most);
 	child_check(!vu_unregister(container, mem, COST_SIZE));
-	cost = cgroup_kernel(CGROUP) - before;
+	cost = cgroup_kernel() - before;
 	child_check(cost <= at_most / 4);
 	vu_free(mem, COST_SIZE);
 }
@@ -1405,7 +1401,7 @@ static void register_in_a_cgroup(void *arg)
 	const long tables = COST_SIZE / VU_PAGE * 8, other = 48 * 1024;
 	struct child_case *c = arg;
 
-	child_check(!vu_write_file(CGROUP "/cgroup.procs", "0"));
+	cgroup_enter();
 	child_check(!vu_set_iommu(c->second, VFIO_TYPE1v2_IOMMU));
 	check_cost(c->second, vu_alloc(VU_SCATTERED, COST_SIZE), tables - other,
 		   tables + other);
@@ -1419,14 +1415,9 @@ static void frames_are_charged_to_the_cgroup(void **state)
 
 	child_case_init(&c, *state);
 	c.second = second_container(*state, 0);
-	assert_int_equal(mkdir(CGROUPS, 0700), 0);
-	assert_int_equal(mount("cgroup2", CGROUPS, "cgroup2", 0, NULL), 0);
-	assert_ok(vu_write_file(CGROUPS "/cgroup.subtree_control", "+memory"));
-	assert_int_equal(mkdir(CGROUP, 0700), 0);
+	cgroup_begin(NULL);
 	in_child(register_in_a_cgroup, &c);
-	assert_int_equal(rmdir(CGROUP), 0);
-	assert_int_equal(umount(CGROUPS), 0);
-	assert_int_equal(rmdir(CGROUPS), 0);
+	cgroup_end();
 	fixture_close_device(c.f, 1);
 	close(c.second);
 	child_case_end(&c);

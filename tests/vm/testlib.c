@@ -10,8 +10,11 @@
 #include <regex.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/klog.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -409,19 +412,43 @@ void late_end(struct late *late)
 	vu_free(late->mem, late->size);
 }
 
-long cgroup_kernel(const char *folder)
+#define CGROUPS		"/tmp/cgroup2"
+#define CGROUP		CGROUPS "/test"
+
+void cgroup_begin(const char *max)
+{
+	assert_int_equal(mkdir(CGROUPS, 0755), 0);
+	assert_int_equal(mount("cgroup2", CGROUPS, "cgroup2", 0, NULL), 0);
+	assert_ok(vu_write_file(CGROUPS "/cgroup.subtree_control", "+memory"));
+	assert_int_equal(mkdir(CGROUP, 0755), 0);
+	if (max)
+		assert_ok(vu_write_file(CGROUP "/memory.max", max));
+}
+
+void cgroup_end(void)
+{
+	assert_int_equal(rmdir(CGROUP), 0);
+	assert_int_equal(umount(CGROUPS), 0);
+	assert_int_equal(rmdir(CGROUPS), 0);
+}
+
+void cgroup_enter(void)
+{
+	child_check(!vu_write_file(CGROUP "/cgroup.procs", "0"));
+}
+
+long cgroup_kernel(void)
 {
 	/* Since 6.8 it is added up only if much has changed. */
 	void *mem = mmap(NULL, 16 * MIB, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	char path[PATH_MAX], line[128];
+	char line[128];
 	long bytes = -1;
 	FILE *file;
 
 	child_check(mem != MAP_FAILED);
 	munmap(mem, 16 * MIB);
-	snprintf(path, sizeof(path), "%s/memory.stat", folder);
-	file = fopen(path, "re");
+	file = fopen(CGROUP "/memory.stat", "re");
 	child_check(file);
 	while (bytes < 0 && fgets(line, sizeof(line), file))
 		if (sscanf(line, "kernel %ld", &bytes) != 1)
@@ -509,6 +536,11 @@ unsigned int kmsg_count(int fd, const char *regex)
 	}
 	regfree(&re);
 	return count;
+}
+
+void kmsg_hush(bool on)
+{
+	assert_true(klogctl(8, NULL, on ? 1 : 7) >= 0);
 }
 
 /* ---- Child processes ---- */

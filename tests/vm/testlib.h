@@ -152,11 +152,14 @@ void late_end(struct late *late);
 
 /* ---- Memory cgroups ---- */
 
-/*
- * What the kernel has allocated on behalf of the cgroup of this folder, in bytes. Called by a
- * process in it, without cmocka's assertions.
- */
-long cgroup_kernel(const char *folder);
+/* Make one, in which processes may use max bytes, or as much as there is if it is NULL. */
+void cgroup_begin(const char *max);
+/* Who was in it has gone. */
+void cgroup_end(void);
+/* In a child, without cmocka's assertions: go into it. */
+void cgroup_enter(void);
+/* In a child, too: what the kernel has allocated on behalf of it, in bytes. */
+long cgroup_kernel(void);
 
 /* ---- GET_INFO ---- */
 
@@ -186,6 +189,12 @@ __u32 dma_avail(int container);
 int kmsg_open(void);
 /* Count the lines that match the extended regular expression, and forget them. */
 unsigned int kmsg_count(int fd, const char *regex);
+
+/*
+ * The console, which the VM's runner reads, is not to see what comes now: the killer's call
+ * trace, where a test has somebody killed for want of memory.
+ */
+void kmsg_hush(bool on);
 
 /* ---- Child processes ---- */
 

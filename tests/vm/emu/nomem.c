@@ -43,8 +43,11 @@ static int alloc_ends(struct kretprobe_instance *ri, struct pt_regs *regs)
 {
 	struct page *page = (struct page *)regs_return_value(regs);
 
-	if (page)
+	if (page) {
+		/* The frozen ones come without a reference. */
+		init_page_count(page);
 		__free_page(page);
+	}
 	regs_set_return_value(regs, 0);
 	return 0;
 }
@@ -55,8 +58,14 @@ static struct kretprobe probes[] = {
 	{ .entry_handler = alloc_begins, .handler = alloc_ends },
 };
 
-/* The page allocator; 6.10 renamed it ("mm: enable page allocation tagging"). */
-static const char *const allocators[] = { "__alloc_pages_noprof", "__alloc_pages" };
+/*
+ * The page allocator, the newest first: 6.10 renamed it ("mm: enable page allocation
+ * tagging"), and later gave it a part without references, which is all that others call
+ * ("mm/page_alloc: add __alloc_frozen_pages()").
+ */
+static const char *const allocators[] = {
+	"__alloc_frozen_pages_noprof", "__alloc_pages_noprof", "__alloc_pages",
+};
 
 static int nth_set(const char *val, const struct kernel_param *kp)
 {
