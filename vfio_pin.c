@@ -24,6 +24,8 @@
 #define UNPIN_STEP	8192UL
 /* Single pages unpinned in one call. */
 #define UNPIN_SINGLE	32
+/* How long to wait for others who move the same page, in milliseconds: the last time. */
+#define PIN_AGAIN_MAX	16
 
 /**
  * vfio_pfn_is_reserved() - is a frame of the kind that is not pinned?
@@ -149,6 +151,11 @@ static int pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned
  * @npages: pages wanted
  * @prot: IOMMU_WRITE if the device may write
  *
+ * Movable memory (ZONE_MOVABLE, CMA) has to be moved to be pinned for long. While somebody
+ * else does the same with the same page, be it by another MAP, KVM or io_uring, it can't be
+ * moved, and migrate_longterm_unpinnable_pages() says -ENOMEM: so that is asked again, a few
+ * times.
+ *
  * Context: may sleep and take mm's mmap_lock.
  * Return: pages got, at least one; -EFAULT if there is no memory at @vaddr, or
  * none that may be accessed so; -ENOMEM; -EINTR on a fatal signal.
@@ -156,7 +163,14 @@ static int pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned
 int vfio_pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned long vaddr,
 		  unsigned long npages, int prot)
 {
-	return pin_fill(batch, mm, vaddr, npages, prot, false);
+	unsigned int delay;
+	int ret = pin_fill(batch, mm, vaddr, npages, prot, false);
+
+	for (delay = 1; ret == -ENOMEM && delay <= PIN_AGAIN_MAX; delay *= 2) {
+		schedule_timeout_killable(msecs_to_jiffies(delay));
+		ret = pin_fill(batch, mm, vaddr, npages, prot, false);
+	}
+	return ret;
 }
 
 /**
