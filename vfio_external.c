@@ -409,7 +409,7 @@ undo:
  * vfio_external_pin() - vfio_iommu_driver_ops.pin_pages
  * @container: the container
  * @group: the caller's group
- * @iova: first byte, page aligned
+ * @iova: in the first page; where in it is ignored, as the VFIO core promises
  * @npages: pages to pin
  * @prot: IOMMU_READ, IOMMU_WRITE or both; what the mappings have to allow
  * @pages: set to the pages
@@ -437,6 +437,7 @@ int vfio_external_pin(struct vfio_type1_container *container, struct iommu_group
 		return -EINVAL;
 	if (!container->v2)
 		return -EACCES;
+	iova &= PAGE_MASK;
 	if (check_add_overflow(iova, (u64)npages * PAGE_SIZE - 1, &last))
 		return -EOVERFLOW;
 
@@ -473,7 +474,7 @@ int vfio_external_pin(struct vfio_type1_container *container, struct iommu_group
 /**
  * vfio_external_unpin() - vfio_iommu_driver_ops.unpin_pages
  * @container: the container
- * @iova: first byte, page aligned
+ * @iova: in the first page, as for vfio_external_pin()
  * @npages: pages to unpin, each pinned by vfio_external_pin()
  *
  * Also works while the mapping is being unmapped: that is when devices are told
@@ -487,7 +488,7 @@ void vfio_external_unpin(struct vfio_type1_container *container, u64 iova, int n
 		return;
 	down_read(&container->lock);
 	mutex_lock(&container->external_lock);
-	external_unpin_pages(container, iova, npages);
+	external_unpin_pages(container, iova & PAGE_MASK, npages);
 	external_leave(container);
 }
 

@@ -269,6 +269,66 @@ static void pins_cross_mappings(struct kunit *test)
 	expect_pins(test, 0, 0, 0);
 }
 
+/*
+ * Drivers pass the address of what they want, which may be anywhere in its page: that page
+ * is what is pinned, counted, dirty and unpinned.
+ */
+static void an_offset_into_a_page_means_the_page(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	u64 last = HIGH_IOVA - PAGE_SIZE;
+	struct page *pages[2];
+	u64 dirty[3];
+
+	KUNIT_ASSERT_EQ(test, 0, vfio_dirty_start(fx->container));
+	KUNIT_ASSERT_EQ(test, 1, pin_at(fx, LOW_IOVA + 0x10, 1, RW, pages));
+	KUNIT_EXPECT_PTR_EQ(test, pages[0], fx->pages[0]);
+	dirty[0] = *low(fx)->dirty;
+	/* The same page by another address, or by all of it, is no other pin. */
+	KUNIT_ASSERT_EQ(test, 1, pin_at(fx, LOW_IOVA + 0xff8, 1, RW, pages));
+	KUNIT_ASSERT_EQ(test, 1, pin_at(fx, LOW_IOVA, 1, RW, pages));
+	expect_pins(test, 0, 1, 1);
+	vfio_external_unpin(fx->container, LOW_IOVA + 0x20, 1);
+	vfio_external_unpin(fx->container, LOW_IOVA, 1);
+	expect_pins(test, 0, 1, 1);
+	vfio_external_unpin(fx->container, LOW_IOVA + 0xfff, 1);
+	expect_pins(test, 0, 0, 0);
+
+	/* In the last page; and two pages from there, of which one is the next mapping's. */
+	KUNIT_ASSERT_EQ(test, 1, pin_at(fx, last + 0x10, 1, RW, pages));
+	dirty[1] = *low(fx)->dirty;
+	KUNIT_ASSERT_EQ(test, 2, pin_at(fx, last + 0x10, 2, IOMMU_READ, pages));
+	KUNIT_EXPECT_EQ(test, memcmp(pages, &fx->pages[LOW_PAGES - 1], sizeof(pages)), 0);
+	dirty[2] = *low(fx)->dirty;
+	expect_pins(test, LOW_PAGES - 1, LOW_PAGES + 1, 2);
+	vfio_external_unpin(fx->container, last + 0x30, 2);
+	vfio_external_unpin(fx->container, last, 1);
+	expect_pins(test, 0, 0, 0);
+	KUNIT_EXPECT_EQ(test, dirty[0], BIT_ULL(0));
+	KUNIT_EXPECT_EQ(test, dirty[1], BIT_ULL(0) | BIT_ULL(LOW_PAGES - 1));
+	KUNIT_EXPECT_EQ(test, dirty[2], dirty[1]);
+}
+
+/* A bitmap that has no bit to spare is not written behind. */
+static void an_offset_into_the_last_page_stays_in_its_bitmap(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned long dirty;
+	struct page *page;
+
+	must_unmap(test, HIGH_IOVA, LOW_SIZE);
+	must_unmap(test, LOW_IOVA, LOW_SIZE);
+	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, LOW_IOVA, 0, NPAGES, RW));
+	KUNIT_ASSERT_EQ(test, 0, vfio_dirty_start(fx->container));
+	KUNIT_ASSERT_EQ(test, 1, pin_at(fx, BEHIND - PAGE_SIZE + 0x10, 1, RW, &page));
+	dirty = *low(fx)->dirty;
+	vfio_external_unpin(fx->container, BEHIND - PAGE_SIZE + 0x10, 1);
+	KUNIT_EXPECT_EQ(test, dirty, BIT(NPAGES - 1));
+	/* Up to the end of the address space, which is no range that wraps around. */
+	KUNIT_EXPECT_EQ(test, -EINVAL, pin_at(fx, U64_MAX - 0xf, 1, RW, &page));
+	KUNIT_EXPECT_EQ(test, -EOVERFLOW, pin_at(fx, U64_MAX - 0xf, 2, RW, &page));
+}
+
 /* If one page cannot be had, none is, and the caller is left no pointers. */
 static void pins_are_all_or_none(struct kunit *test)
 {
@@ -1022,6 +1082,8 @@ static void kept_pages_are_charged_once(struct kunit *test)
 static struct kunit_case external_cases[] = {
 	KUNIT_CASE(page_stays_until_its_last_unpin),
 	KUNIT_CASE(pins_cross_mappings),
+	KUNIT_CASE(an_offset_into_a_page_means_the_page),
+	KUNIT_CASE(an_offset_into_the_last_page_stays_in_its_bitmap),
 	KUNIT_CASE(pins_are_all_or_none),
 	KUNIT_CASE(pins_that_cannot_be_had),
 	KUNIT_CASE(reserved_pages_are_not_charged),
