@@ -100,6 +100,7 @@
 #include <linux/spinlock.h>
 #include <linux/timex.h>
 #include <linux/types.h>
+#include <linux/user_namespace.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 
@@ -552,11 +553,15 @@ void vfio_account_refuse(struct vfio_type1_container *container, const struct vf
  *
  * Not part of vfio_owner_init(), as asking takes several times as long as that.
  *
+ * It has to be asked while the process is here: what a later attach or pin_pages charges goes
+ * by it, too.  Most have no need of it, so that to lack it is nothing for the audit log;
+ * vfio_account_refuse() says when it was.
+ *
  * Context: process context.
  */
 static inline void vfio_owner_init_limit(struct vfio_owner *owner)
 {
-	owner->lock_cap = capable(CAP_IPC_LOCK);
+	owner->lock_cap = ns_capable_noaudit(&init_user_ns, CAP_IPC_LOCK);
 }
 
 /* ---- pages (vfio_pin.c) ---- */
@@ -1166,7 +1171,7 @@ int vfio_vaddr_update(struct vfio_type1_container *container, u64 iova, u64 vadd
 /**
  * struct vfio_external_pin - a page that in-kernel users have pinned
  * @node: in vfio_dma.external; container->external_lock
- * @iova: address of the page
+ * @iova: first byte of the page
  * @pfn: page frame
  * @refs: times it was pinned
  * @own: the page is registered memory's, which was unmapped; a reference to it is held

@@ -4,6 +4,7 @@
  * RLIMIT_MEMLOCK, exact to the page, for a user without privileges. MMIO, which
  * costs nothing, is in test_bar.c.
  */
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 
@@ -396,6 +397,74 @@ static void cap_ipc_lock_is_charged_but_not_limited(void **state)
 	vu_free(c.mem, PAGES(10));
 }
 
+/* ---- Who is told of what a process lacks ---- */
+
+#define TRACEFS		"/sys/kernel/tracing/"
+#define PROBE		TRACEFS "events/kprobes/ask_capability/"
+
+/* Open the list of probes to add one, or to take one out. */
+static void set_probe(const char *text)
+{
+	int fd = open(TRACEFS "kprobe_events", O_WRONLY | O_APPEND | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+}
+
+/* How often it was asked whether somebody has CAP_IPC_LOCK; and how often with an audit. */
+static void count_asked(unsigned int *asked, unsigned int *audited)
+{
+	FILE *trace = fopen(TRACEFS "trace", "r");
+	char line[512];
+
+	assert_non_null(trace);
+	*asked = 0;
+	*audited = 0;
+	while (fgets(line, sizeof(line), trace)) {
+		if (!strstr(line, " cap=14 "))
+			continue;
+		++*asked;
+		*audited += !!strstr(line, " opts=0x0");
+	}
+	fclose(trace);
+}
+
+/* Runs with a limit of 10 pages. */
+static void map_and_register(void *arg)
+{
+	const struct child_case *c = arg;
+
+	child_check(!vu_map_rw(c->f->container, c->mem, BASE, PAGES(8)));
+	child_check(vu_map_rw(c->f->container, c->mem, 0, PAGES(8)) == -ENOMEM);
+	child_check(!vu_unmap(c->f->container, BASE, PAGES(8), 0, NULL));
+	if (is_intree())
+		return;
+	child_check(!vu_register(c->f->container, c->mem, PAGES(8), 0));
+	child_check(!vu_unregister(c->f->container, c->mem, PAGES(8)));
+}
+
+/* Most processes lack CAP_IPC_LOCK, and need it not: that is nothing for the audit log. */
+static void the_limit_is_asked_about_without_audit(void **state)
+{
+	struct child_case c = { .f = *state, .mem = mem_pages(10) };
+	unsigned int asked, audited;
+
+	set_probe("p:ask_capability security_capable cap=$arg3:s32 opts=$arg4:x32\n");
+	assert_int_equal(vu_write_file(PROBE "filter", "cap == 14"), 0);
+	assert_int_equal(vu_write_file(TRACEFS "trace", "\n"), 0);
+	assert_int_equal(vu_write_file(PROBE "enable", "1"), 0);
+	in_child_nobody(PAGES(10), map_and_register, &c);
+	assert_int_equal(vu_write_file(PROBE "enable", "0"), 0);
+	count_asked(&asked, &audited);
+	set_probe("-:ask_capability\n");
+	/* In-tree, with an audit each time. */
+	if (!is_intree())
+		assert_int_equal(audited, 0);
+	assert_true(asked >= 2);
+	vu_free(c.mem, PAGES(10));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -414,6 +483,7 @@ int main(void)
 		TEST_V2(mlock_and_map_share_the_limit),
 		TEST_V2(a_lowered_limit_binds_new_mappings_only),
 		TEST_V2(cap_ipc_lock_is_charged_but_not_limited),
+		TEST_V2(the_limit_is_asked_about_without_audit),
 	};
 
 	return cmocka_run_group_tests_name("account", tests, NULL, NULL);
