@@ -453,6 +453,42 @@ static void missing_user_memory_loses_no_dirty_page(struct kunit *test)
 	}
 }
 
+/*
+ * The memory ends between the words of two mappings: nothing of the first one is lost either,
+ * though its words were copied, and the call says that they were not.
+ */
+static void what_was_copied_before_a_fault_is_still_dirty(struct kunit *test)
+{
+	static const struct {
+		unsigned int first, second;
+	} cases[] = {
+		{ 0, 64 }, { 3, 64 }, { 3, 70 }, { 0, 128 },
+	};
+	unsigned int i, end = BITMAP_PAGES * PAGE_SIZE / sizeof(u64);
+	struct fixture *fx = test->priv;
+
+	KUNIT_ASSERT_EQ(test, 0, vfio_dirty_start(fx->container));
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		unsigned int first = cases[i].first, second = cases[i].second;
+		unsigned int words = second / 64;
+
+		KUNIT_ASSERT_EQ(test, 0, map(test, first, 50));
+		KUNIT_ASSERT_EQ(test, 0, map(test, second, 50));
+		bitmap_zero(fx->dirty, SPACE_PAGES);
+		mark(test, first + 7, 3);
+		mark(test, second + 1, 1);
+		KUNIT_EXPECT_EQ_MSG(test, -EFAULT, get_at(test, 0, 1000, end - words),
+				    "round %u", i);
+
+		fill_bitmap(test);
+		want_mapping(fx, 0, first, 50, false);
+		want_mapping(fx, 0, second, 50, false);
+		KUNIT_ASSERT_EQ(test, 0, get(test, 0, 1000));
+		expect_bitmap(test, "mappings at", first, second);
+		unmap_all(test);
+	}
+}
+
 /* A bitmap that may be read, but not written. */
 static void read_only_user_memory_loses_no_dirty_page(struct kunit *test)
 {
@@ -850,6 +886,7 @@ static struct kunit_case dirty_cases[] = {
 	KUNIT_CASE(start_and_stop_may_be_repeated),
 	KUNIT_CASE(bad_requests_report_nothing),
 	KUNIT_CASE(missing_user_memory_loses_no_dirty_page),
+	KUNIT_CASE(what_was_copied_before_a_fault_is_still_dirty),
 	KUNIT_CASE(read_only_user_memory_loses_no_dirty_page),
 	KUNIT_CASE(mapping_of_too_many_pages_is_not_tracked),
 	KUNIT_CASE(map_without_a_bitmap_leaves_nothing),
