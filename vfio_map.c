@@ -191,12 +191,15 @@ static void map_charge_settle(struct map_work *work)
 	work->charged = work->ram;
 }
 
-/* Tell which page, the first one of a batch, could not be pinned. */
+/*
+ * Tell which page, the first one of a batch, could not be pinned. That may wait for memory
+ * again, so container->lock is held only if it was for pinning.
+ */
 static __cold
 void map_refuse_pin(struct vfio_type1_container *container, const struct vfio_dma *dma,
-		    struct mm_struct *mm, unsigned long page, int error)
+		    struct mm_struct *mm, unsigned long vaddr, int error)
 {
-	unsigned long vaddr = dma->vaddr + (page << PAGE_SHIFT);
+	unsigned long page = (vaddr - dma->vaddr) >> PAGE_SHIFT;
 
 	vfio_refuse(container, VFIO_REFUSE_PIN,
 		    "MAP_DMA iova 0x%llx vaddr 0x%lx size 0x%llx: cannot pin page %lu, memory at vaddr 0x%lx, for %s: %s: error %d",
@@ -341,11 +344,13 @@ static int map_pin(struct map_work *work, struct mm_struct *mm, unsigned long va
 	unsigned long generation = container->generation;
 	int ret;
 
-	if (work->keep_lock)
-		return vfio_pin_fill(&work->batch, mm, vaddr, wanted, work->dma->prot);
-	up_read(&container->lock);
+	if (!work->keep_lock)
+		up_read(&container->lock);
 	ret = vfio_pin_fill(&work->batch, mm, vaddr, wanted, work->dma->prot);
-	down_read(&container->lock);
+	if (ret < 0 && ret != -EINTR)
+		map_refuse_pin(container, work->dma, mm, vaddr, ret);
+	if (!work->keep_lock)
+		down_read(&container->lock);
 	return ret > 0 && container->generation != generation ? 0 : ret;
 }
 
@@ -366,11 +371,8 @@ static int map_next_batch(struct map_work *work, struct mm_struct *mm, unsigned 
 	vfio_count(work->container, VFIO_COUNT_PIN_CALLS, 1);
 	vfio_count(work->container, VFIO_COUNT_PIN_CYCLES, cycles);
 	trace_pin_batch(work->container, vaddr, wanted, ret, cycles);
-	if (ret < 0) {
-		if (ret != -EINTR)
-			map_refuse_pin(work->container, dma, mm, page, ret);
+	if (ret < 0)
 		return ret;
-	}
 	if (!ret)
 		return MAP_RESTART;
 	vfio_count(work->container, VFIO_COUNT_PINNED_PAGES, ret);

@@ -13,9 +13,13 @@
  * frame is mapped.
  */
 
+#include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/hugetlb_inline.h>
+#include <linux/magic.h>
 #include <linux/pagemap.h>
 #include <linux/sched/signal.h>
+#include <linux/statfs.h>
 #include <linux/uaccess.h>
 
 #include "vfio_type1.h"
@@ -193,6 +197,53 @@ int vfio_pin_fill_at_hand(struct vfio_pin_batch *batch, struct mm_struct *mm,
 	return pin_fill(batch, mm, vaddr, npages, prot, true);
 }
 
+/* Is there a page that could be pinned, if it had not a memory error? */
+static bool page_is_broken(struct mm_struct *mm, unsigned long vaddr, int prot)
+{
+	unsigned int flags = FOLL_LONGTERM | FOLL_HWPOISON | (prot & IOMMU_WRITE ? FOLL_WRITE : 0);
+	struct page *page;
+	long got;
+
+	mmap_read_lock(mm);
+	got = pin_user_pages_remote(mm, vaddr, 1, flags, &page, NULL);
+	mmap_read_unlock(mm);
+	if (got > 0)
+		unpin_user_page(page);
+	return got == -EHWPOISON;
+}
+
+/* Has a file no room for more pages? Only tmpfs is asked, which does not wait for anybody. */
+static bool file_is_full(struct file *file)
+{
+	struct kstatfs stat;
+
+	return file && file_inode(file)->i_sb->s_magic == TMPFS_MAGIC &&
+	       !vfs_statfs(&file->f_path, &stat) && stat.f_blocks && !stat.f_bfree;
+}
+
+/* What an area says of a page that does not fault in.  Return: the reason, or NULL. */
+static const char *area_why_not(struct vm_area_struct *vma, unsigned long vaddr, int prot,
+				int error)
+{
+	loff_t offset = ((loff_t)vma->vm_pgoff << PAGE_SHIFT) + (vaddr - vma->vm_start);
+
+	if (prot & IOMMU_WRITE && !(vma->vm_flags & VM_WRITE))
+		return "it is not writable";
+	if (!(prot & IOMMU_WRITE) && !(vma->vm_flags & VM_READ))
+		return "it is not readable";
+	if (error == -ENOMEM)
+		return "it, or a page soon after it, found no memory to fault or be moved into";
+	if (vma->vm_flags & (VM_PFNMAP | VM_IO))
+		return "it is device memory that cannot be mapped so";
+	if (vma->vm_file && offset >= i_size_read(file_inode(vma->vm_file)))
+		return "it is beyond the end of the file";
+	if (is_vm_hugetlb_page(vma))
+		return "no huge page is left for it";
+	if (prot & IOMMU_WRITE && vfio_compat_tracks_writes(vma))
+		return "it is a file's, whose file system has to know of each write";
+	return NULL;
+}
+
 /**
  * vfio_pin_why_not() - find out why a page could not be pinned
  * @mm: whose memory; the caller's own, or one that cannot go away
@@ -200,37 +251,35 @@ int vfio_pin_fill_at_hand(struct vfio_pin_batch *batch, struct mm_struct *mm,
  * @prot: IOMMU_WRITE if the device would have written
  * @error: what vfio_pin_fill() returned
  *
- * Looks at the memory as it is now, which may be another than before.
+ * Looks at the memory as it is now, which may be another than before, and may wait for it
+ * once more.
  *
- * Context: may sleep; takes mm's mmap_lock.
+ * Context: may sleep; takes mm's mmap_lock; no lock held but those that vfio_pin_fill() was
+ * called with.
  * Return: the reason in words.
  */
 const char *vfio_pin_why_not(struct mm_struct *mm, unsigned long vaddr, int prot, int error)
 {
 	struct vm_area_struct *vma;
+	struct file *file = NULL;
 	const char *why;
-	loff_t offset;
 
+	if (error == -EFAULT && page_is_broken(mm, vaddr, prot))
+		return "it has a memory error";
 	mmap_read_lock(mm);
 	vaddr = untagged_addr_remote(mm, vaddr);
 	vma = vma_lookup(mm, vaddr);
-	if (vma)
-		offset = ((loff_t)vma->vm_pgoff << PAGE_SHIFT) + (vaddr - vma->vm_start);
 	if (!vma)
 		why = "nothing is mapped there";
-	else if (prot & IOMMU_WRITE && !(vma->vm_flags & VM_WRITE))
-		why = "it is not writable";
-	else if (!(prot & IOMMU_WRITE) && !(vma->vm_flags & VM_READ))
-		why = "it is not readable";
-	else if (error == -ENOMEM)
-		why = "it, or a page soon after it, found no memory to fault or be moved into";
-	else if (vma->vm_flags & (VM_PFNMAP | VM_IO))
-		why = "it is device memory that cannot be mapped so";
-	else if (vma->vm_file && offset >= i_size_read(file_inode(vma->vm_file)))
-		why = "it is beyond the end of the file";
 	else
-		why = "it does not fault in";
+		why = area_why_not(vma, vaddr, prot, error);
+	if (!why && vma->vm_file)
+		file = get_file(vma->vm_file);
 	mmap_read_unlock(mm);
+	if (!why)
+		why = file_is_full(file) ? "its file system is full" : "it does not fault in";
+	if (file)
+		fput(file);
 	return why;
 }
 

@@ -5,6 +5,8 @@
 #ifndef _VFIO_TYPE1_COMPAT_MM_H
 #define _VFIO_TYPE1_COMPAT_MM_H
 
+#include <linux/backing-dev.h>
+#include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/version.h>
 
@@ -31,6 +33,27 @@ static inline unsigned long vfio_compat_untagged_addr(struct mm_struct *mm, unsi
 }
 
 #define untagged_addr_remote vfio_compat_untagged_addr
+#endif
+
+/*
+ * 6.5 keeps pages that a file system tracks the writes of from being pinned for long and for
+ * writing ("mm/gup: disallow FOLL_LONGTERM GUP-nonfast writing to file-backed mappings").
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+static inline bool vfio_compat_tracks_writes(const struct vm_area_struct *vma)
+{
+	return false;
+}
+#else
+static inline bool vfio_compat_tracks_writes(const struct vm_area_struct *vma)
+{
+	const struct vm_operations_struct *ops = vma->vm_ops;
+
+	if ((vma->vm_flags & (VM_SHARED | VM_WRITE)) != (VM_SHARED | VM_WRITE))
+		return false;
+	return (ops && (ops->page_mkwrite || ops->pfn_mkwrite)) ||
+	       (vma->vm_file && mapping_can_writeback(vma->vm_file->f_mapping));
+}
 #endif
 
 /*

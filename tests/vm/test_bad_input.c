@@ -9,9 +9,13 @@
  * EOVERFLOW.
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 
 #include "testlib.h"
 
@@ -58,6 +62,9 @@ enum memory {
 	READ_ONLY_AT_END,
 	NO_ACCESS,
 	BEYOND_END_OF_FILE,
+	NO_HUGE_PAGE,
+	FULL_TMPFS,
+	BROKEN,
 	OF_THE_KERNEL,
 	TOP_OF_ALL,
 };
@@ -171,6 +178,17 @@ static const struct bad_case cases[] = {
 	{ "map: beyond the end of a file", MAP, FREE, AREA, RW, EFAULT,
 	  .reason = FOR_WRITING "it is beyond the end of the file", .memory = BEYOND_END_OF_FILE,
 	  .bad_page = 2 },
+	{ "map: hugetlb memory, and the pool is empty", MAP, FREE, AREA, RW, EFAULT,
+	  .reason = FOR_WRITING "no huge page is left for it", .memory = NO_HUGE_PAGE,
+	  .bad_page = 1 },
+	{ "map: file of a full tmpfs", MAP, FREE, AREA, RW, EFAULT,
+	  .reason = FOR_WRITING "its file system is full", .memory = FULL_TMPFS, .bad_page = 5 },
+	{ "map: hole in a file of a full tmpfs, to be read", MAP, FREE, AREA, READ, EFAULT,
+	  .reason = "for reading: its file system is full", .memory = FULL_TMPFS, .bad_page = 5 },
+	{ "map: page with a memory error", MAP, FREE, AREA, RW, EFAULT,
+	  .reason = FOR_WRITING "it has a memory error", .memory = BROKEN, .bad_page = 4 },
+	{ "map: page with a memory error, to be read", MAP, FREE, AREA, READ, EFAULT,
+	  .reason = "for reading: it has a memory error", .memory = BROKEN, .bad_page = 4 },
 	{ "map: memory of the kernel", MAP, FREE, PAGE, RW, EFAULT,
 	  .reason = "nothing is mapped there", .memory = OF_THE_KERNEL, .bad_page = 1 },
 	{ "map: last page of all addresses", MAP, FREE, PAGE, RW, EFAULT,
@@ -234,6 +252,60 @@ static const struct bad_case cases[] = {
 
 /* ---- Making the request ---- */
 
+#define HUGE_PAGES	"/proc/sys/vm/nr_hugepages"
+#define TMPFS		"/tmp/full"
+
+static char huge_pages[16];
+
+/* Memory that there is no huge page for, nor one reserved. */
+static char *memory_without_huge_page(void)
+{
+	FILE *f = fopen(HUGE_PAGES, "r");
+	char *mem;
+
+	assert_non_null(f);
+	assert_non_null(fgets(huge_pages, sizeof(huge_pages), f));
+	fclose(f);
+	assert_ok(vu_write_file(HUGE_PAGES, "0"));
+	mem = mmap(NULL, VU_2M, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_NORESERVE, -1, 0);
+	assert_ptr_not_equal(mem, MAP_FAILED);
+	return mem;
+}
+
+/* A file of 16 pages on a file system that has room for four of them. */
+static char *memory_of_full_tmpfs(void)
+{
+	char *mem;
+	int fd;
+
+	assert_true(!mkdir(TMPFS, 0700) || errno == EEXIST);
+	assert_int_equal(mount("tmpfs", TMPFS, "tmpfs", 0, "size=16k"), 0);
+	fd = open(TMPFS "/file", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, AREA), 0);
+	mem = mmap(NULL, AREA, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(mem, MAP_FAILED);
+	close(fd);
+	return mem;
+}
+
+static void survive(int sig)
+{
+	(void)sig;
+}
+
+/* The kernel may tell that the page has gone. */
+static void break_page(void *page)
+{
+	const struct sigaction action = { .sa_handler = survive };
+	struct sigaction old;
+
+	assert_int_equal(sigaction(SIGBUS, &action, &old), 0);
+	assert_int_equal(madvise(page, PAGE, MADV_HWPOISON), 0);
+	assert_int_equal(sigaction(SIGBUS, &old, NULL), 0);
+}
+
 static char *memory_make(enum memory kind)
 {
 	char *mem;
@@ -251,8 +323,16 @@ static char *memory_make(enum memory kind)
 		return mem;
 	}
 
+	if (kind == NO_HUGE_PAGE)
+		return memory_without_huge_page();
+	if (kind == FULL_TMPFS)
+		return memory_of_full_tmpfs();
+
 	mem = mem_sequential(AREA);
 	switch (kind) {
+	case BROKEN:
+		break_page(mem + 3 * PAGE);
+		break;
 	case HOLE_AT_START:
 		assert_int_equal(munmap(mem, PAGE), 0);
 		break;
@@ -279,8 +359,14 @@ static char *memory_make(enum memory kind)
 
 static void memory_free(enum memory kind, char *mem)
 {
-	if (kind != OF_THE_KERNEL && kind != TOP_OF_ALL && kind != MAPPED_ALREADY)
+	if (kind == NO_HUGE_PAGE) {
+		vu_free(mem, VU_2M);
+		assert_ok(vu_write_file(HUGE_PAGES, huge_pages));
+	} else if (kind != OF_THE_KERNEL && kind != TOP_OF_ALL && kind != MAPPED_ALREADY) {
 		vu_free(mem, AREA);
+	}
+	if (kind == FULL_TMPFS)
+		assert_int_equal(umount(TMPFS), 0);
 }
 
 union request {

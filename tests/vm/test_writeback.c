@@ -100,11 +100,16 @@ static void assert_on_disk(off_t offset, const void *want, size_t len)
 static bool is_refused(int container)
 {
 	struct disk_file d;
+	int kmsg;
 
 	if (!kernel_at_least(6, 5))
 		return false;
 	open_file(&d);
+	kmsg = kmsg_open();
 	assert_ret(vu_register(container, d.mem, SIZE, 0), -EFAULT);
+	assert_int_equal(kmsg_count(kmsg, "REGISTER_MEMORY .* for writing: it is a file's, "
+				    "whose file system has to know of each write: error -14"), 1);
+	close(kmsg);
 	assert_ok(vu_register(container, d.mem, SIZE, VFIO_TYPE1_MEMORY_READ_ONLY));
 	assert_ok(vu_unregister(container, d.mem, SIZE));
 	close_file(&d);
