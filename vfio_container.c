@@ -766,6 +766,34 @@ static void attach_refuse_iova(struct vfio_type1_container *container,
 		    group, (u64)dma->iova, (u64)dma->last, cut.s);
 }
 
+static int cut_find_direct(const struct vfio_iova_cut *cut, void *data)
+{
+	*(struct vfio_iova_cut *)data = *cut;
+	return cut->kind == VFIO_CUT_DIRECT;
+}
+
+/*
+ * Tell why the IOMMU's driver refused a group, as far as that can be known: VT-d gives none to
+ * user space whose memory firmware goes on using.
+ */
+static void attach_refuse_driver(struct vfio_type1_container *container,
+				 struct iommu_group *group, int error)
+{
+	struct vfio_cut_text why = { "see the lines of its driver before this one" };
+	struct vfio_iova_cut cut;
+
+	if (error == -ENOMEM)
+		strscpy(why.s, "no memory for its tables", sizeof(why.s));
+	else if (error == -EBUSY)
+		strscpy(why.s, "its devices are in another domain", sizeof(why.s));
+	else if (group_walk_cuts(group, cut_find_direct, &cut) > 0)
+		snprintf(why.s, sizeof(why.s), "firmware goes on using its direct region 0x%llx-0x%llx",
+			 cut.range.first, cut.range.last);
+	vfio_refuse(container, VFIO_REFUSE_ATTACH,
+		    "attach of group %d: the IOMMU refused it: %s: error %d",
+		    iommu_group_id(group), why.s, error);
+}
+
 /* May this group be attached at all, now? */
 static int group_check_attach(struct vfio_type1_container *container, struct iommu_group *group)
 {
@@ -935,9 +963,7 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 	return 0;
 
 refused:
-	vfio_refuse(container, VFIO_REFUSE_ATTACH,
-		    "attach of group %d: the IOMMU refused it: error %d", iommu_group_id(group),
-		    ret);
+	attach_refuse_driver(container, group, ret);
 	goto free;
 detach:
 	iommu_detach_group(domain->domain, group);
@@ -950,14 +976,30 @@ unlock:
 	return ret;
 }
 
-/* The last group of a domain has left. */
+/*
+ * The last group, @group, has left, and takes all mappings along. A process that goes on may
+ * not know; one that ends has no more use for them.
+ */
+static void container_lose_all(struct vfio_type1_container *container, struct iommu_group *group)
+{
+	unsigned long nr = vfio_unmap_all(container);
+
+	if (!nr || current->flags & PF_EXITING)
+		return;
+	vfio_debugfs_lost(nr);
+	vfio_refuse(container, VFIO_REFUSE_LAST_GROUP,
+		    "detach of group %d: it was the last one: %lu mappings removed",
+		    iommu_group_id(group), nr);
+}
+
+/* The last group of a domain, @group, has left. */
 static void container_remove_domain(struct vfio_type1_container *container,
-				    struct vfio_domain *domain)
+				    struct vfio_domain *domain, struct iommu_group *group)
 {
 	/* In-kernel users keep the mappings; without them nobody uses any. */
 	if (list_is_singular(&container->domains)) {
 		if (list_empty(&container->emulated))
-			vfio_unmap_all(container);
+			container_lose_all(container, group);
 		else
 			vfio_unmap_empty_all(container);
 	}
@@ -993,11 +1035,11 @@ void vfio_container_detach(struct vfio_type1_container *container, struct iommu_
 	if (domain) {
 		iommu_detach_group(domain->domain, group);
 		if (list_empty(&domain->groups))
-			container_remove_domain(container, domain);
+			container_remove_domain(container, domain, group);
 		if (!container_build_iova(container, &iova, NULL))
 			container_set_iova(container, &iova);
 	} else if (list_empty(&container->emulated) && !vfio_container_has_iommu(container)) {
-		vfio_unmap_all(container);
+		container_lose_all(container, group);
 	}
 	if (!entry->pins_only) {
 		/* What it wrote before it left is dirty, whatever the others do. */

@@ -715,6 +715,28 @@ static int progress_show(struct seq_file *m, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(progress);
 
+/* ---- all containers ---- */
+
+static atomic_long_t lost_mappings = ATOMIC_LONG_INIT(0);
+
+/**
+ * vfio_debugfs_lost() - count mappings that nobody had asked to remove
+ * @nr: how many went with the last group of a container, and so, mostly, with the container
+ *
+ * Context: any.
+ */
+void vfio_debugfs_lost(unsigned long nr)
+{
+	atomic_long_add(nr, &lost_mappings);
+}
+
+static int lost_mappings_show(struct seq_file *m, void *unused)
+{
+	seq_printf(m, "%ld\n", atomic_long_read(&lost_mappings));
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(lost_mappings);
+
 /* ---- directories ---- */
 
 /* Only for root, whatever those above it are. */
@@ -738,6 +760,7 @@ void vfio_debugfs_init(void)
 {
 	debugfs_root = create_dir("vfio_type1", NULL);
 	debugfs_create_file("version", 0400, debugfs_root, NULL, &version_fops);
+	debugfs_create_file("lost_mappings", 0400, debugfs_root, NULL, &lost_mappings_fops);
 }
 
 /**

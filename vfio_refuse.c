@@ -47,6 +47,7 @@ const char *const vfio_refusal_names[VFIO_REFUSE_NR] = {
 	[VFIO_REFUSE_ATTACH] = "attach",
 	[VFIO_REFUSE_MSI] = "msi",
 	[VFIO_REFUSE_REGISTRY] = "registry",
+	[VFIO_REFUSE_LAST_GROUP] = "last-group",
 };
 
 /**

@@ -851,20 +851,25 @@ static void unmap_forget(struct vfio_type1_container *container, struct vfio_dma
  * Nobody is left who could unpin what in-kernel users have pinned.
  *
  * Context: may sleep; container->lock held for write.
+ * Return: mappings that were removed and had not been asked to.
  */
-void vfio_unmap_all(struct vfio_type1_container *container)
+unsigned long vfio_unmap_all(struct vfio_type1_container *container)
 {
 	struct vfio_dma_tree *tree = &container->tree;
 	struct vfio_dma *dma, *next;
+	unsigned long nr = 0;
 
 	vfio_unmap_empty_all(container);
 	for (dma = vfio_dma_tree_first(tree, 0, U64_MAX); dma; dma = next) {
 		next = vfio_dma_tree_next(dma);
-		if (dma->state == VFIO_DMA_LIVE)
+		if (dma->state == VFIO_DMA_LIVE) {
 			unmap_forget(container, dma);
-		else
+			nr++;
+		} else {
 			dma->orphaned = dma->state == VFIO_DMA_DYING;
+		}
 	}
 	while ((dma = vfio_dma_tree_first_kept(tree, 0, U64_MAX)))
 		unmap_forget(container, dma);
+	return nr;
 }

@@ -645,6 +645,7 @@ enum vfio_refusal {
 	VFIO_REFUSE_ATTACH,	/* a group that cannot be attached, or not now */
 	VFIO_REFUSE_MSI,	/* a group without MSI isolation */
 	VFIO_REFUSE_REGISTRY,	/* the rules of registered memory */
+	VFIO_REFUSE_LAST_GROUP,	/* mappings went with the last group; no error */
 	VFIO_REFUSE_NR
 };
 
@@ -1156,7 +1157,7 @@ int vfio_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size, b
 		   const struct vfio_dirty_request *dirty, u64 *unmapped);
 void vfio_unmap_empty(struct vfio_type1_container *container, struct vfio_dma *dma);
 void vfio_unmap_empty_all(struct vfio_type1_container *container);
-void vfio_unmap_all(struct vfio_type1_container *container);
+unsigned long vfio_unmap_all(struct vfio_type1_container *container);
 int vfio_unmap_check(struct vfio_type1_container *container, u64 iova, u64 size, bool all);
 void vfio_dma_free(struct vfio_type1_container *container, struct vfio_dma *dma);
 
@@ -1246,11 +1247,19 @@ struct vfio_survey {
 u64 vfio_count_sum(const struct vfio_type1_container *container, enum vfio_count which);
 void vfio_survey(const struct vfio_runs *runs, u64 iova, unsigned long pgsizes,
 		 struct vfio_survey *survey);
+void vfio_debugfs_lost(unsigned long nr);
 void vfio_debugfs_init(void);
 void vfio_debugfs_exit(void);
 int vfio_debugfs_add(struct vfio_type1_container *container);
 void vfio_debugfs_remove(struct vfio_type1_container *container);
 #else
+static inline u64 vfio_count_sum(const struct vfio_type1_container *container,
+				 enum vfio_count which)
+{
+	return 0;
+}
+
+static inline void vfio_debugfs_lost(unsigned long nr) {}
 static inline void vfio_debugfs_init(void) {}
 static inline void vfio_debugfs_exit(void) {}
 static inline int vfio_debugfs_add(struct vfio_type1_container *container) { return 0; }

@@ -21,6 +21,7 @@
 #include "vfio_type1.h"
 #include "fake_iommu.h"
 #include "fault.h"
+#include "klog.h"
 #include "user_mem.h"
 
 #define RW		(IOMMU_READ | IOMMU_WRITE)
@@ -89,6 +90,7 @@ static const struct fake_traits *param(struct kunit *test)
  * @pinned: pages from @pages[0] on that @device has pinned at LOW_IOVA
  * @leaves: @emulated leaves when @device is told of an unmap
  * @next: device that a thread attaches
+ * @log: what was logged, from where a case says
  */
 struct fixture {
 	struct vfio_type1_container *container;
@@ -101,6 +103,7 @@ struct fixture {
 	unsigned int pinned;
 	bool leaves;
 	unsigned int next;
+	struct klog log;
 };
 
 /* ---- in-kernel users ---- */
@@ -685,6 +688,101 @@ static void last_group_takes_the_mappings_along(struct kunit *test)
 	map_both(test);
 	expect_contents(test, mock(0));
 	expect_pins(test, NPAGES, NPAGES);
+}
+
+/* Who goes on is told, and is told nothing if there was nothing to lose. */
+static void what_the_last_group_takes_along_is_told(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	atomic_long_t *told = &fx->container->refused[VFIO_REFUSE_LAST_GROUP];
+	char want[64];
+
+	klog_begin(&fx->log);
+	must_attach(test, 0, &plain);
+	must_attach(test, 1, &incoherent);
+	map_both(test);
+	detach(test, 0);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(told), 0L);
+	detach(test, 1);
+	snprintf(want, sizeof(want), "detach of group %d: it was the last one: 2 mappings removed",
+		 iommu_group_id(group(1)));
+	KUNIT_EXPECT_EQ(test, klog_count(&fx->log, want), 1U);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(told), 1L);
+
+	/* In-kernel users keep the mappings, until they leave, too. */
+	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
+	must_attach(test, 0, &plain);
+	map_both(test);
+	detach(test, 0);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(told), 1L);
+	vfio_container_detach(fx->container, fx->emulated);
+	snprintf(want, sizeof(want), "detach of group %d: it was the last one: 2 mappings removed",
+		 iommu_group_id(fx->emulated));
+	KUNIT_EXPECT_EQ(test, klog_count(&fx->log, want), 1U);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(told), 2L);
+
+	must_attach(test, 0, &plain);
+	map_both(test);
+	unmap_both(test);
+	detach(test, 0);
+	KUNIT_EXPECT_EQ(test, klog_count(&fx->log, "mappings removed"), 0U);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(told), 2L);
+}
+
+/* A process that ends needs not be told. */
+static void what_goes_with_a_process_is_not_told(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	must_attach(test, 0, &plain);
+	map_both(test);
+	current->flags |= PF_EXITING;
+	detach(test, 0);
+	current->flags &= ~PF_EXITING;
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&fx->container->refused[VFIO_REFUSE_LAST_GROUP]),
+			0L);
+	expect_no_mappings(test);
+}
+
+/* What is known of why a driver refuses a group is told, beside the number. */
+static void who_refuses_a_group_is_asked_why(struct kunit *test)
+{
+	static const struct fake_traits with_rmrr = {
+		.name = "with a region of the firmware", .pgsize_bitmap = SZ_4K,
+		.regions = {
+			{ 0xfee00000, 0x100000, IOMMU_RESV_MSI },
+			{ 0x7b800000, 0x200000, IOMMU_RESV_DIRECT },
+		},
+	};
+	static const struct fake_traits relaxable = {
+		.name = "with a region that may go", .pgsize_bitmap = SZ_4K,
+		.regions = { { 0x7b800000, 0x200000, IOMMU_RESV_DIRECT_RELAXABLE } },
+	};
+	static const struct {
+		const struct fake_traits *traits;
+		int error;
+		const char *why;
+	} cases[] = {
+		{ &with_rmrr, -EPERM,
+		  "firmware goes on using its direct region 0x7b800000-0x7b9fffff: error -1" },
+		{ &with_rmrr, -ENOMEM, "no memory for its tables: error -12" },
+		{ &with_rmrr, -EBUSY, "its devices are in another domain: error -16" },
+		{ &relaxable, -EPERM, "see the lines of its driver before this one: error -1" },
+		{ &plain, -EINVAL, "see the lines of its driver before this one: error -22" },
+	};
+	struct fixture *fx = test->priv;
+	unsigned int i;
+	char want[160];
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		klog_begin(&fx->log);
+		fake_iommu.fail_attach = 1;
+		fake_iommu.attach_error = cases[i].error;
+		KUNIT_EXPECT_EQ(test, attach(test, 0, cases[i].traits), cases[i].error);
+		snprintf(want, sizeof(want), "attach of group %d: the IOMMU refused it: %s",
+			 iommu_group_id(group(0)), cases[i].why);
+		KUNIT_EXPECT_EQ_MSG(test, klog_count(&fx->log, want), 1U, "%s", want);
+	}
 }
 
 static void destroy_with_everything_attached(struct kunit *test)
@@ -2261,6 +2359,9 @@ static struct kunit_case attach_cases[] = {
 	KUNIT_CASE_PARAM(primary_domain_can_leave, unlike_gen_params),
 	KUNIT_CASE_PARAM(second_domain_can_leave, unlike_gen_params),
 	KUNIT_CASE(last_group_takes_the_mappings_along),
+	KUNIT_CASE(what_the_last_group_takes_along_is_told),
+	KUNIT_CASE(what_goes_with_a_process_is_not_told),
+	KUNIT_CASE(who_refuses_a_group_is_asked_why),
 	KUNIT_CASE(destroy_with_everything_attached),
 	KUNIT_CASE(page_sizes_are_those_of_all_domains),
 	KUNIT_CASE(smallest_page_is_that_of_all_domains),

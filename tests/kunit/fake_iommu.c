@@ -93,7 +93,7 @@ static int paging_attach_dev(struct iommu_domain *domain, struct device *dev)
 	struct fake_domain *fake = to_fake(domain);
 
 	if (attach_fails())
-		return -ENOMEM;
+		return fake_iommu.attach_error ?: -ENOMEM;
 	if (!fake->traits)
 		domain_adopt_traits(fake, traits);
 	if (fake->traits->pgsize_bitmap != traits->pgsize_bitmap ||
@@ -318,6 +318,7 @@ void fake_iommu_reset(void)
 	for (i = 0; i < FAKE_DEVICES; i++)
 		fake_iommu.devices[i].traits = NULL;
 	fake_iommu.fail_attach = 0;
+	fake_iommu.attach_error = 0;
 	fake_iommu.fail_map = 0;
 	fake_iommu.nesting = false;
 	fake_iommu.capable = false;

@@ -75,6 +75,7 @@ struct fake_device {
  * @devices: the devices
  * @nr_domains: paging domains that were not freed yet
  * @fail_attach: bit n set: the n-th attach to a paging domain from now on fails
+ * @attach_error: what it says then; 0: ENOMEM
  * @fail_map: mock_iommu.fail_map for the next domain that gets its first device
  * @nesting: domains can be nested
  * @capable: it can do whatever the kernel asks for, isolate interrupts among it
@@ -85,6 +86,7 @@ struct fake_iommu {
 	struct fake_device devices[FAKE_DEVICES];
 	unsigned int nr_domains;
 	unsigned long fail_attach;
+	int attach_error;
 	unsigned int fail_map;
 	bool nesting;
 	bool capable;

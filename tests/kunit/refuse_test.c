@@ -5,13 +5,12 @@
  */
 
 #include <kunit/test.h>
-#include <linux/kmsg_dump.h>
 #include <linux/ratelimit.h>
 #include <linux/string.h>
 
 #include "vfio_type1.h"
+#include "klog.h"
 
-#define TAG		"vfio_iommu_type1: "
 /* What a container may say for each reason, and what all may, before a pause. */
 #define LINES_CONTAINER	10
 #define LINES_ALL	50
@@ -22,44 +21,16 @@
  * struct fixture - what each case starts with
  * @containers: without groups
  * @log: what was logged since the case began
- * @line: the line that log_next() found
  */
 struct fixture {
 	struct vfio_type1_container *containers[CONTAINERS];
-	struct kmsg_dump_iter log;
-	char line[1024];
+	struct klog log;
 };
-
-/* Find the next line of ours.  Return: its text, or NULL. */
-static const char *log_next(struct fixture *fx)
-{
-	const char *text;
-	size_t len;
-
-	while (kmsg_dump_get_line(&fx->log, false, fx->line, sizeof(fx->line) - 1, &len)) {
-		fx->line[len] = '\0';
-		strim(fx->line);
-		text = strstr(fx->line, TAG);
-		if (text)
-			return text + strlen(TAG);
-	}
-	return NULL;
-}
-
-static unsigned int log_count(struct fixture *fx, const char *text)
-{
-	unsigned int count = 0;
-	const char *line;
-
-	while ((line = log_next(fx)))
-		count += !!strstr(line, text);
-	return count;
-}
 
 /* Does the next line of ours say this? */
 static bool log_says(struct fixture *fx, const char *text)
 {
-	const char *line = log_next(fx), *said = line ? strstr(line, "]: ") : NULL;
+	const char *line = klog_next(&fx->log), *said = line ? strstr(line, "]: ") : NULL;
 
 	return said && !strcmp(said + 3, text);
 }
@@ -74,8 +45,7 @@ static int refuse_case_init(struct kunit *test)
 		fx->containers[i] = vfio_container_create(true, false, false);
 		KUNIT_ASSERT_FALSE(test, IS_ERR(fx->containers[i]));
 	}
-	kmsg_dump_rewind(&fx->log);
-	log_count(fx, "");
+	klog_begin(&fx->log);
 	test->priv = fx;
 	return 0;
 }
@@ -105,8 +75,8 @@ static void a_refusal_is_told_and_counted(struct kunit *test)
 	vfio_refuse(container, VFIO_REFUSE_BISECT, "MAP_DMA iova 0x%llx: %s", 0x1000ULL, "no");
 	snprintf(want, sizeof(want), "%s[%d]: MAP_DMA iova 0x1000: no", current->comm,
 		 task_pid_nr(current));
-	KUNIT_EXPECT_STREQ(test, log_next(fx), want);
-	KUNIT_EXPECT_NULL(test, log_next(fx));
+	KUNIT_EXPECT_STREQ(test, klog_next(&fx->log), want);
+	KUNIT_EXPECT_NULL(test, klog_next(&fx->log));
 	for (i = 0; i < VFIO_REFUSE_NR; i++)
 		KUNIT_EXPECT_EQ_MSG(test, refused(container, i), (long)(i == VFIO_REFUSE_BISECT),
 				    "%s", vfio_refusal_names[i]);
@@ -138,7 +108,7 @@ static void a_flood_hides_nothing_else(struct kunit *test)
 		KUNIT_EXPECT_TRUE(test, log_says(fx, "flood"));
 	KUNIT_EXPECT_TRUE(test, log_says(fx, "another reason"));
 	KUNIT_EXPECT_TRUE(test, log_says(fx, "another container"));
-	KUNIT_EXPECT_NULL(test, log_next(fx));
+	KUNIT_EXPECT_NULL(test, klog_next(&fx->log));
 	KUNIT_EXPECT_EQ(test, refused(fx->containers[0], VFIO_REFUSE_ARGSZ), 1000L);
 }
 
@@ -151,7 +121,7 @@ static void many_containers_do_not_flood_either(struct kunit *test)
 	for (i = 0; i < CONTAINERS * LINES_CONTAINER; i++)
 		vfio_refuse(fx->containers[i % CONTAINERS], VFIO_REFUSE_IOCTL, "flood");
 	vfio_refuse(fx->containers[0], VFIO_REFUSE_SIZE, "another reason");
-	KUNIT_EXPECT_EQ(test, log_count(fx, "]: flood"), (unsigned int)LINES_ALL);
+	KUNIT_EXPECT_EQ(test, klog_count(&fx->log, "]: flood"), (unsigned int)LINES_ALL);
 	for (i = 0; i < CONTAINERS; i++)
 		KUNIT_EXPECT_EQ(test, refused(fx->containers[i], VFIO_REFUSE_IOCTL),
 				(long)LINES_CONTAINER);
@@ -168,8 +138,8 @@ static void names_are_escaped(struct kunit *test)
 	vfio_refuse(fx->containers[0], VFIO_REFUSE_MSI, "refused");
 	strscpy(current->comm, before, sizeof(current->comm));
 	snprintf(want, sizeof(want), "a\\n\\e[31m%%s b\\[%d]: refused", task_pid_nr(current));
-	KUNIT_EXPECT_STREQ(test, log_next(fx), want);
-	KUNIT_EXPECT_NULL(test, log_next(fx));
+	KUNIT_EXPECT_STREQ(test, klog_next(&fx->log), want);
+	KUNIT_EXPECT_NULL(test, klog_next(&fx->log));
 }
 
 static struct kunit_case refuse_cases[] = {
