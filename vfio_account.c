@@ -121,7 +121,7 @@ void vfio_account_refuse(struct vfio_type1_container *container, const struct vf
 	unsigned long locked = READ_ONCE(owner->mm->locked_vm);
 
 	vfio_refuse(container, VFIO_REFUSE_MEMLOCK,
-		    "%s 0x%llx: RLIMIT_MEMLOCK of process %d exceeded: limit %lu KiB, locked %lu KiB, up to %lu KiB more needed; raise the limit to %lu KiB (ulimit -l, LimitMEMLOCK=)",
+		    "%s 0x%llx: RLIMIT_MEMLOCK of process %d exceeded: limit %lu KiB, locked %lu KiB, up to %lu KiB more needed; raise the limit to %lu KiB (ulimit -l, LimitMEMLOCK=), or lift it with CAP_IPC_LOCK",
 		    request, at, task_pid_nr(owner->task),
 		    task_rlimit(owner->task, RLIMIT_MEMLOCK) >> 10, PAGES_TO_KIB(locked),
 		    PAGES_TO_KIB(npages), PAGES_TO_KIB(locked + npages));

@@ -160,6 +160,18 @@ enum external_again {
 };
 
 /*
+ * Pages that may have to be charged yet, if in-kernel users pin all that is mapped: what a
+ * limit has to allow for, as they pin page by page, and whichever they need.
+ */
+static unsigned long external_uncharged(struct vfio_type1_container *container)
+{
+	unsigned long npages = READ_ONCE(container->tree.bytes) >> PAGE_SHIFT;
+	s64 charged = vfio_count_sum(container, VFIO_COUNT_LOCKED_PAGES);
+
+	return charged < 0 || charged >= npages ? 1 : npages - charged;
+}
+
+/*
  * Pin the page at @iova, or count it once more if it is pinned already.  Return: 0; an errno;
  * or EXTERNAL_ABSENT with all of @absent but its number of pages set.
  */
@@ -218,7 +230,8 @@ static int external_pin_page(struct vfio_type1_container *container, struct vfio
 
 unpin:
 	if (ret == -ENOMEM)
-		vfio_account_refuse(container, &dma->owner, "pin_pages iova", iova, 1);
+		vfio_account_refuse(container, &dma->owner, "pin_pages iova", iova,
+				    external_uncharged(container));
 	vfio_unpin_runs(&run, 1);
 free:
 	kfree(pin);

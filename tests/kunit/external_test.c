@@ -18,6 +18,7 @@
 #include <linux/vfio.h>
 
 #include "vfio_type1.h"
+#include "klog.h"
 #include "mock_iommu.h"
 #include "user_mem.h"
 
@@ -394,8 +395,13 @@ static void pins_mind_the_memlock_limit(struct kunit *test)
 	struct rlimit *limit = &current->signal->rlim[RLIMIT_MEMLOCK], old_limit = *limit;
 	struct fixture *fx = test->priv;
 	struct page *pages[8];
-	int too_low, enough;
+	int too_low, enough, more;
 	bool lock_cap = low(fx)->owner.lock_cap;
+	struct klog *log = kunit_kzalloc(test, sizeof(*log), GFP_KERNEL);
+	char want[160];
+
+	KUNIT_ASSERT_NOT_NULL(test, log);
+	klog_begin(log);
 
 	/* As if MAP had been called without CAP_IPC_LOCK. */
 	low(fx)->owner.lock_cap = false;
@@ -403,10 +409,17 @@ static void pins_mind_the_memlock_limit(struct kunit *test)
 	too_low = pin_at(fx, LOW_IOVA, 8, RW, pages);
 	limit->rlim_cur = (fx->locked_vm + 8) << PAGE_SHIFT;
 	enough = pin_at(fx, LOW_IOVA, 8, RW, pages);
+	more = pin_at(fx, LOW_IOVA + 8 * PAGE_SIZE, 1, RW, pages);
 	*limit = old_limit;
 	low(fx)->owner.lock_cap = lock_cap;
 	KUNIT_EXPECT_EQ(test, too_low, -ENOMEM);
 	KUNIT_EXPECT_EQ(test, enough, 8);
+	KUNIT_EXPECT_EQ(test, more, -ENOMEM);
+	/* Told is what all that is mapped needs, for one page more would be refused next. */
+	snprintf(want, sizeof(want),
+		 "locked %lu KiB, up to %lu KiB more needed; raise the limit to %lu KiB ",
+		 (fx->locked_vm + 8) * 4, (NPAGES - 8) * 4UL, (fx->locked_vm + NPAGES) * 4);
+	KUNIT_EXPECT_EQ_MSG(test, klog_count(log, want), 1U, "%s", want);
 	expect_pins(test, 0, 8, 8);
 	vfio_external_unpin(fx->container, LOW_IOVA, 8);
 }
