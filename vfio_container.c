@@ -171,7 +171,11 @@ static void container_free(struct kref *users)
 	free_percpu(container->counters);
 	/* Somebody may be looking at @users. */
 	kfree_rcu(container, rcu);
-	/* There is some way to go from here out of the module: see type1_exit(). */
+	/*
+	 * Last, and only once: the core's own reference may be gone since it released the
+	 * container.  There is some way to go from here out of the module, on which nobody
+	 * sleeps: see type1_exit().
+	 */
 	module_put(THIS_MODULE);
 }
 
@@ -688,6 +692,8 @@ static int replay_copy(struct vfio_type1_container *container, struct vfio_domai
 
 	if (!dma->region)
 		vfio_runs_begin(&dma->runs, &iter);
+	else if (container->noncoherent)
+		WRITE_ONCE(dma->region->flush, true);
 	for (page = 0; page < dma->mapped; page += vfio_run_npages(run)) {
 		u64 iova = dma->iova + ((u64)page << PAGE_SHIFT);
 
@@ -699,6 +705,8 @@ static int replay_copy(struct vfio_type1_container *container, struct vfio_domai
 			run = vfio_fgsp_chunk(from, iova, dma->mapped - page, dma->prot);
 		if (!vfio_run_npages(run))
 			return -EIO;
+		if (!to->coherent)
+			vfio_container_flush(container, &run, 1);
 		vfio_count(container, VFIO_COUNT_IOMMU_MAPS, 1);
 		ret = iommu_map(to->domain, iova, PFN_PHYS(vfio_run_pfn(run)),
 				vfio_run_npages(run) << PAGE_SHIFT, dma->prot | IOMMU_CACHE,
@@ -787,7 +795,8 @@ static void attach_refuse_driver(struct vfio_type1_container *container,
 	else if (error == -EBUSY)
 		strscpy(why.s, "its devices are in another domain", sizeof(why.s));
 	else if (group_walk_cuts(group, cut_find_direct, &cut) > 0)
-		snprintf(why.s, sizeof(why.s), "firmware goes on using its direct region 0x%llx-0x%llx",
+		snprintf(why.s, sizeof(why.s),
+			 "firmware goes on using its direct region 0x%llx-0x%llx",
 			 cut.range.first, cut.range.last);
 	vfio_refuse(container, VFIO_REFUSE_ATTACH,
 		    "attach of group %d: the IOMMU refused it: %s: error %d",
@@ -930,6 +939,10 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 	 */
 	if (domain->domain->ops->enforce_cache_coherency)
 		domain->coherent = domain->domain->ops->enforce_cache_coherency(domain->domain);
+
+	/* For good: what it reached is flushed before it is unpinned, if that is later, too. */
+	if (!domain->coherent && vfio_cache_can_flush)
+		container->noncoherent = true;
 
 	ret = domain_try_join(container, domain, entry);
 	if (ret < 0)

@@ -580,6 +580,7 @@ static int counters_show(struct seq_file *m, void *unused)
 		[VFIO_COUNT_WINDOWS] = "windows",
 		[VFIO_COUNT_ATTACHES] = "attaches",
 		[VFIO_COUNT_DETACHES] = "detaches",
+		[VFIO_COUNT_FLUSHED_PAGES] = "flushed_pages",
 		[VFIO_COUNT_PIN_CYCLES] = "pin_ns",
 		[VFIO_COUNT_MAP_CYCLES] = "map_ns",
 		[VFIO_COUNT_UNMAP_CYCLES] = "unmap_ns",

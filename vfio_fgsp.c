@@ -47,6 +47,7 @@ static bool fgsp_room(const struct vfio_iova_set *iova, u64 *room)
 void vfio_fgsp_probe(struct vfio_domain *domain, const struct vfio_iova_set *iova)
 {
 	struct page *pages;
+	bool flush;
 	u64 room;
 
 	domain->fgsp = false;
@@ -56,13 +57,20 @@ void vfio_fgsp_probe(struct vfio_domain *domain, const struct vfio_iova_set *iov
 	pages = alloc_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO, 1);
 	if (!pages)
 		return;
+	/* A device may see what was in it before it was cleared, and leave there what it likes. */
+	flush = !domain->coherent && READ_ONCE(vfio_type1_params.flush_noncoherent);
+	if (flush)
+		vfio_cache_flush(page_to_pfn(pages), 2);
 
 	if (!iommu_map(domain->domain, room, page_to_phys(pages), 2 * PAGE_SIZE,
 		       IOMMU_READ | IOMMU_WRITE | IOMMU_CACHE, GFP_KERNEL_ACCOUNT))
 		domain->fgsp = iommu_unmap(domain->domain, room, PAGE_SIZE) >= 2 * PAGE_SIZE;
 	/* The second page is there yet, or what a failed map left. Else they are lost. */
-	if (domain->fgsp || vfio_domain_sweep(domain->domain, room, 2 * PAGE_SIZE))
+	if (domain->fgsp || vfio_domain_sweep(domain->domain, room, 2 * PAGE_SIZE)) {
+		if (flush)
+			vfio_cache_flush(page_to_pfn(pages), 2);
 		__free_pages(pages, 1);
+	}
 }
 
 /**

@@ -32,6 +32,7 @@ static_assert(_IOC_NR(VFIO_IOMMU_DIRTY_PAGES) < _IOC_NR(VFIO_TYPE1_REGISTER_MEMO
 
 struct vfio_type1_params vfio_type1_params = {
 	.dma_entry_limit = U16_MAX,
+	.flush_noncoherent = true,
 };
 
 module_param_named(allow_unsafe_interrupts, vfio_type1_params.allow_unsafe_interrupts, bool, 0644);
@@ -59,6 +60,10 @@ static const struct kernel_param_ops unmap_walk_ops = {
 module_param_cb(unmap_walk, &unmap_walk_ops, &vfio_type1_params.unmap_walk, 0644);
 MODULE_PARM_DESC(unmap_walk,
 		 "For tests: how UNMAP finds contiguous memory: 0 by the run list (default), 1 by unmapping single pages, 2 by reading the IOMMU page by page.");
+
+module_param_named(flush_noncoherent, vfio_type1_params.flush_noncoherent, bool, 0644);
+MODULE_PARM_DESC(flush_noncoherent,
+		 "Flush the CPU's caches around mapping where the IOMMU lets devices bypass them (default Y).");
 
 static struct vfio_type1_container *container_create(unsigned long arg)
 {
@@ -587,13 +592,21 @@ static int __init type1_init(void)
 }
 
 /*
- * No container is left, but a thread may be on its way out of the module, from where it
- * dropped the last one, or, in the core, between its look at which driver a container has
- * and its call of that driver.  The first sleeps no more until it is out; nor does the
- * second, nor who has yet to clear what the second looks at.  So one grace period of RCU
- * tasks, which waits until each task has slept or was in user space, lets that be cleared,
- * and another one gets rid of those who had looked before.  Only then may the core free
- * what it knows of the driver.
+ * No container is left, as each has a reference to the module until its last user has gone.
+ * But a thread may be on its way out of the module, from where it dropped the last one, or, in
+ * the core, between its look at which driver a container has and its call of that driver.
+ * Neither sleeps before it is out of the module again:
+ *
+ *  - after vfio_container_put() each operation above only returns;
+ *  - who comes now finds no container, and nothing to wait for without one;
+ *  - the core clears what the second looks at right after it has put the module.
+ *
+ * So one grace period of RCU tasks, which waits until each task has slept of its own accord or
+ * was in user space, lets that be cleared, and another one gets rid of those who had looked
+ * before.  (Kernels that do not preempt have no such thing: there it is a grace period of RCU,
+ * which waits for any switch of tasks.)  Only then may the core free what it knows of the driver.
+ * In-kernel users and readers of debugfs are not late: a device that is open keeps its group,
+ * and so the container; files are waited for.
  */
 static void __exit type1_exit(void)
 {

@@ -298,6 +298,10 @@ static int map_flush(struct map_work *work)
 
 	if (!work->nr)
 		return 0;
+	vfio_container_flush(work->container, work->runs, work->nr);
+	/* Registered memory is unpinned some other time. */
+	if (unlikely(work->container->noncoherent) && work->dma->region)
+		WRITE_ONCE(work->dma->region->flush, true);
 	if (work->nr > 1)
 		map_queue_to_sg(work);
 	list_for_each_entry(domain, &work->container->domains, next) {
@@ -426,6 +430,8 @@ static int map_memory(struct map_work *work)
 	ret = map_pages(work, mm);
 	if (ret) {
 		vfio_pin_drop(&work->batch, dma->prot);
+		/* It may have been mapped for a moment. */
+		vfio_container_flush(work->container, work->runs, work->nr);
 		vfio_unpin_runs(work->runs, work->nr);
 	} else {
 		map_charge_settle(work);

@@ -26,6 +26,8 @@
 
 /* Pages unpinned between two scheduling points. */
 #define UNPIN_STEP	8192UL
+/* Pages flushed between two scheduling points: it takes longer. */
+#define FLUSH_STEP	512UL
 /* Single pages unpinned in one call. */
 #define UNPIN_SINGLE	32
 /* How long to wait for others who move the same page, in milliseconds: the last time. */
@@ -466,6 +468,35 @@ void vfio_unpin_runs(const struct vfio_run *run, unsigned int nr)
 		pages[n++] = pfn_to_page(vfio_run_pfn(*run));
 	}
 	unpin_user_pages_dirty_lock(pages, n, write);
+}
+
+/**
+ * vfio_pin_flush() - take runs' pages out of the CPU's caches
+ * @run: runs, pinned
+ * @nr: how many
+ *
+ * Reserved ones need not be ours to touch: nobody else gets, or had, what is in them.
+ *
+ * Context: may sleep.
+ * Return: pages flushed.
+ */
+unsigned long vfio_pin_flush(const struct vfio_run *run, unsigned int nr)
+{
+	const struct vfio_run *end = run + nr;
+	unsigned long pfn, left, n, npages = 0;
+
+	for (; run < end; run++) {
+		if (vfio_run_reserved(*run))
+			continue;
+		pfn = vfio_run_pfn(*run);
+		for (left = vfio_run_npages(*run); left; left -= n, pfn += n) {
+			n = min(left, FLUSH_STEP);
+			vfio_cache_flush(pfn, n);
+			npages += n;
+			cond_resched();
+		}
+	}
+	return npages;
 }
 
 /**

@@ -320,6 +320,15 @@ static int fill_batch(struct vfio_type1_container *container, struct region_fill
 	return 0;
 }
 
+/* Unpin runs of a region, which no device can reach any more. */
+static void region_unpin_runs(const struct vfio_region *region, const struct vfio_run *runs,
+			      unsigned int nr)
+{
+	if (unlikely(READ_ONCE(region->flush)) && READ_ONCE(vfio_type1_params.flush_noncoherent))
+		vfio_pin_flush(runs, nr);
+	vfio_unpin_runs(runs, nr);
+}
+
 /* Unpin pages up to @end, unless all have to stay.  Return: how many of them are charged. */
 static unsigned long region_unpin(struct vfio_region *region, unsigned long page,
 				  unsigned long end)
@@ -331,7 +340,7 @@ static unsigned long region_unpin(struct vfio_region *region, unsigned long page
 
 	for (; page < end && !READ_ONCE(region->kept); page += vfio_run_npages(runs[nr++])) {
 		if (nr == UNPIN_BATCH) {
-			vfio_unpin_runs(runs, nr);
+			region_unpin_runs(region, runs, nr);
 			nr = 0;
 			cond_resched();
 		}
@@ -340,7 +349,7 @@ static unsigned long region_unpin(struct vfio_region *region, unsigned long page
 		if (!vfio_run_reserved(runs[nr]))
 			ram += vfio_run_npages(runs[nr]);
 	}
-	vfio_unpin_runs(runs, nr);
+	region_unpin_runs(region, runs, nr);
 	return ram;
 }
 

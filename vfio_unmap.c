@@ -123,6 +123,7 @@ static void window_flush(struct vfio_window *w)
 		trace_window(w->container, w->nr, PFN_PHYS(w->npages), w->calls);
 	}
 	w->calls = 0;
+	vfio_container_flush(w->container, w->runs, w->nr);
 	vfio_unpin_runs(w->runs, w->nr);
 	w->nr = 0;
 	w->npages = 0;

@@ -135,12 +135,14 @@ enum vfio_unmap_walk {
  * @disable_hugepages: make every page a run of its own
  * @dma_entry_limit: mappings per container, read when a container is opened
  * @unmap_walk: enum vfio_unmap_walk, for tests and comparison
+ * @flush_noncoherent: keep the CPU's caches out of the way of devices that do not look there
  */
 struct vfio_type1_params {
 	bool allow_unsafe_interrupts;
 	bool disable_hugepages;
 	unsigned int dma_entry_limit;
 	unsigned int unmap_walk;
+	bool flush_noncoherent;
 };
 
 extern struct vfio_type1_params vfio_type1_params;
@@ -360,6 +362,7 @@ struct vfio_region_use {
  * @hugetlb: some of it is, or, while it is being filled, may be hugetlb memory
  * @writeback: devices may write to some of it that a file system writes back; constant
  *	while in the tree
+ * @flush: some of it was mapped where devices may pass by the CPU's caches; set only
  * @registered: how often it was registered; registry->mutex
  * @owner: whose memory this is, and who is charged
  * @locked_vm: pages charged to @owner, constant while in the tree, then @mapped_lock
@@ -384,6 +387,7 @@ struct vfio_region {
 	bool orphaned;
 	bool hugetlb;
 	bool writeback;
+	bool flush;
 	unsigned long registered;
 	struct vfio_owner owner;
 	unsigned long locked_vm;
@@ -603,6 +607,7 @@ unsigned long vfio_pin_cut(struct vfio_pin_batch *batch, struct vfio_run *runs, 
 void vfio_pin_drop(struct vfio_pin_batch *batch, int prot);
 void vfio_unpin_runs(const struct vfio_run *run, unsigned int nr);
 void vfio_pin_dirty(struct vfio_run run);
+unsigned long vfio_pin_flush(const struct vfio_run *run, unsigned int nr);
 
 /*
  * Memory that was faulted in as often as this, and still cannot be copied, never can: its
@@ -775,6 +780,12 @@ void vfio_watch_stop(struct vfio_region *region);
 unsigned long vfio_watch_read(struct vfio_region *region);
 bool vfio_watch_changed(struct vfio_region *region, unsigned long seq);
 
+/* ---- the CPU's caches (vfio_cache.c) ---- */
+
+extern const bool vfio_cache_can_flush;
+
+void vfio_cache_flush(unsigned long pfn, unsigned long npages);
+
 /* ---- counters (vfio_debugfs.c) ---- */
 
 /* What a container counts; Documentation/debugfs.rst says what each means. */
@@ -791,6 +802,7 @@ enum vfio_count {
 	VFIO_COUNT_WINDOWS,
 	VFIO_COUNT_ATTACHES,
 	VFIO_COUNT_DETACHES,
+	VFIO_COUNT_FLUSHED_PAGES,
 	VFIO_COUNT_PIN_CYCLES,
 	VFIO_COUNT_MAP_CYCLES,
 	VFIO_COUNT_UNMAP_CYCLES,
@@ -955,6 +967,7 @@ static inline void vfio_spares_keep(struct vfio_spares *spares, void *spare)
  * @pgsize_bitmap: page sizes that all domains have; @lock
  * @table_last: highest IOVA that page tables reach without growing; @lock, see
  *	vfio_container_lock_reach()
+ * @noncoherent: some domain does not enforce cache coherency, or did not; set only, @lock
  * @dirty_tracking: each mapping has a dirty bitmap; @lock
  * @dirty_shift: page size that a bit of them stands for; @lock
  * @dirty_groups: groups without vfio_group_entry.pins_only; @lock and
@@ -998,6 +1011,7 @@ struct vfio_type1_container {
 	struct vfio_iova_set iova;
 	unsigned long pgsize_bitmap;
 	u64 table_last;
+	bool noncoherent;
 	bool dirty_tracking;
 	unsigned int dirty_shift;
 	unsigned int dirty_groups;
@@ -1035,6 +1049,23 @@ static inline void vfio_count(struct vfio_type1_container *container, enum vfio_
 {
 	if (IS_ENABLED(CONFIG_DEBUG_FS))
 		this_cpu_add(container->counters->value[which], n);
+}
+
+/**
+ * vfio_container_flush() - keep the CPU's caches out of the way of devices that pass them by
+ * @container: the container
+ * @run: runs that no device reaches yet, or, pinned still, none any more
+ * @nr: how many
+ *
+ * Nothing happens as long as all domains enforce cache coherency.
+ *
+ * Context: may sleep; container->lock held.
+ */
+static inline void vfio_container_flush(struct vfio_type1_container *container,
+					const struct vfio_run *run, unsigned int nr)
+{
+	if (unlikely(container->noncoherent) && READ_ONCE(vfio_type1_params.flush_noncoherent))
+		vfio_count(container, VFIO_COUNT_FLUSHED_PAGES, vfio_pin_flush(run, nr));
 }
 
 /**

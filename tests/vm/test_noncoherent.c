@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * An IOMMU that cannot keep devices from passing by the CPU's caches: pages are flushed
+ * before they are mapped, and before they are unpinned; what devices see is the same.
+ * That caches hold what memory does not is nothing that QEMU emulates: here it is seen
+ * that the kernel's way to flush runs on memory of any kind, and how often.
+ *
+ * VM: --iommu intel-nc
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+
+#include "testlib.h"
+
+#define ROOT		"/sys/kernel/debug/vfio_type1"
+#define BASE		(5 * GIB)
+#define PAGES(n)	((n) * VU_PAGE)
+#define SIZE		(4 * MIB)
+
+/* A file of the only container. */
+static void read_file(const char *name, char *text, size_t size)
+{
+	char path[512] = "";
+	struct dirent *entry;
+	ssize_t got;
+	DIR *dir;
+	int fd;
+
+	dir = opendir(ROOT);
+	assert_non_null(dir);
+	while ((entry = readdir(dir)))
+		if (strtoul(entry->d_name, NULL, 10))
+			snprintf(path, sizeof(path), ROOT "/%s/%s", entry->d_name, name);
+	closedir(dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	got = read(fd, text, size - 1);
+	assert_true(got > 0);
+	text[got] = '\0';
+	close(fd);
+}
+
+static unsigned long flushed_pages(void)
+{
+	char text[8192];
+	const char *at;
+
+	read_file("counters", text, sizeof(text));
+	at = strstr(text, "\nflushed_pages ");
+	assert_non_null(at);
+	return strtoul(at + strlen("\nflushed_pages "), NULL, 10);
+}
+
+static void the_domain_is_not_coherent(void **state)
+{
+	const struct fixture *f = *state;
+	char text[8192];
+
+	assert_int_equal(ioctl(f->container, VFIO_CHECK_EXTENSION, VFIO_DMA_CC_IOMMU), 0);
+	if (is_intree())
+		return;
+	read_file("domains", text, sizeof(text));
+	assert_non_null(strstr(text, " coherent 0 "));
+}
+
+/* Map, let the device use, and unmap memory of each kind; @each is what is flushed each time. */
+static void use_all_memory(const struct fixture *f, unsigned long each)
+{
+	unsigned long before;
+	unsigned int i;
+
+	for (i = 0; i < NBACKINGS; i++) {
+		char *mem = backings[i].alloc(SIZE);
+
+		at_step("%s", backings[i].name);
+		before = is_intree() ? 0 : flushed_pages();
+		assert_ok(vu_map_rw(f->container, mem, BASE, SIZE));
+		if (!is_intree())
+			assert_int_equal(flushed_pages() - before, each);
+		assert_dma_reaches(f, 0, mem + SIZE - PAGES(1), BASE + SIZE - PAGES(1));
+		assert_unmaps(f->container, BASE, SIZE, SIZE);
+		if (!is_intree())
+			assert_int_equal(flushed_pages() - before, 2 * each);
+		assert_nothing_held(f);
+		vu_free(mem, SIZE);
+	}
+}
+
+static void all_memory_is_flushed_twice(void **state)
+{
+	use_all_memory(*state, SIZE / VU_PAGE);
+}
+
+static void none_is_if_that_is_switched_off(void **state)
+{
+	if (is_intree())
+		return;
+	module_param_write("flush_noncoherent", 0);
+	use_all_memory(*state, 0);
+	module_param_write("flush_noncoherent", 1);
+}
+
+static void each_mapping_of_registered_memory_is_flushed(void **state)
+{
+	const struct fixture *f = *state;
+	unsigned long before;
+	char *mem;
+
+	if (is_intree())
+		return;
+	mem = mem_thp(SIZE);
+	assert_ok(vu_register(f->container, mem, SIZE, 0));
+	before = flushed_pages();
+	assert_ok(vu_map_rw(f->container, mem, BASE, SIZE));
+	assert_int_equal(flushed_pages() - before, SIZE / VU_PAGE);
+	assert_dma_reaches(f, 0, mem, BASE);
+	assert_unmaps(f->container, BASE, SIZE, SIZE);
+	assert_int_equal(flushed_pages() - before, SIZE / VU_PAGE);
+	assert_ok(vu_unregister(f->container, mem, SIZE));
+	vu_free(mem, SIZE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST_V2(the_domain_is_not_coherent),
+		TEST_V2(all_memory_is_flushed_twice),
+		TEST_V2(none_is_if_that_is_switched_off),
+		TEST_V2(each_mapping_of_registered_memory_is_flushed),
+	};
+
+	return cmocka_run_group_tests_name("noncoherent", tests, NULL, NULL);
+}
