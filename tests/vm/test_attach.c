@@ -236,6 +236,54 @@ static void a_process_that_exits_leaves_nothing(void **state)
 	vu_free(mem, SIZE);
 }
 
+/* ---- Who is told that all mappings are gone ---- */
+
+#define TOLD	"test_attach\\[[0-9]+\\]: detach of group [0-9]+: it was the last one: " \
+		"2 mappings removed"
+
+static unsigned long count_lost(void)
+{
+	FILE *f = fopen("/sys/kernel/debug/vfio_type1/lost_mappings", "r");
+	unsigned long n;
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%lu", &n), 1);
+	fclose(f);
+	return n;
+}
+
+/* Who closes the last group and goes on; not who ends, or had unmapped all. */
+static void who_goes_on_is_told_what_is_gone(void **state)
+{
+	struct fixture *f = *state;
+	char *mem = mem_scattered(SIZE);
+	unsigned int round, kmsg;
+	unsigned long before;
+
+	if (is_intree())
+		return;
+	kmsg = kmsg_open();
+	before = count_lost();
+	in_child(exit_without_closing, mem);
+	assert_int_equal(kmsg_count(kmsg, "mappings removed"), 0);
+	assert_int_equal(count_lost(), before);
+	for (round = 0; round < 2; round++) {
+		fixture_open_container(f);
+		fixture_attach(f, 0);
+		assert_ok(vu_set_iommu(f->container, VFIO_TYPE1v2_IOMMU));
+		assert_ok(vu_map_rw(f->container, mem, BASE, SIZE));
+		assert_ok(vu_map_rw(f->container, mem, 0, SIZE));
+		if (round)
+			assert_unmaps_all(f->container, 2 * SIZE);
+		assert_ok(vu_group_detach(&f->pci[0]));
+		assert_int_equal(kmsg_count(kmsg, TOLD), !round);
+		assert_int_equal(count_lost() - before, 2);
+		fixture_close(f);
+	}
+	close(kmsg);
+	vu_free(mem, SIZE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -251,6 +299,7 @@ int main(void)
 		TEST_TWO(close_the_container_first),
 		TEST_TWO(close_groups_before_devices),
 		TEST_CLOSED(a_process_that_exits_leaves_nothing),
+		TEST_CLOSED(who_goes_on_is_told_what_is_gone),
 	};
 
 	return cmocka_run_group_tests_name("attach", tests, NULL, NULL);
