@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What IOMMU drivers do not see to: to undo a map that failed.
+ * What IOMMU drivers do not see to: that page tables outlive what caches know of them,
+ * and to undo a map that failed.
+ *
+ * VT-d before 7.0 puts the tables that a call of its unmap empties to what was gathered
+ * before it looks whether the call's IOVA go with that.  If not, it syncs first: that
+ * frees the new tables with the flush of the old IOVA, and as none are left then, the
+ * flush of theirs tells the hardware that it may keep what it knows of tables.  So a
+ * call that may free tables gets a sync of its own.
  *
  * A driver that fails on the way tells how far it got, and the kernel takes out so
  * much.  VT-d up to 6.12 tells that it did nothing, when it ran out of memory for its
@@ -14,6 +21,164 @@
 
 #include "vfio_type1.h"
 
+/*
+ * Bytes of IOVA that a table of the lowest level translates.  0: unmapping frees none too
+ * early, as in a domain with fine-grained superpages: only AMD-Vi's have these, and its
+ * driver frees no table there up to 6.18, and from then on as it should.
+ */
+static size_t domain_table_bytes(const struct vfio_domain *domain)
+{
+	size_t page = 1UL << __ffs(domain->domain->pgsize_bitmap);
+
+	if (!VFIO_COMPAT_UNMAP_FREES_EARLY || domain->fgsp)
+		return 0;
+	return page / sizeof(u64) * page;
+}
+
+/* Is there all of what a table translates in a stretch? */
+static bool covers_table(u64 iova, size_t size, size_t table)
+{
+	return size >= table && (-iova & (table - 1)) <= size - table;
+}
+
+/*
+ * What the kernel's iommu_unmap_fast() asks the driver for in its first call: as many of
+ * the largest pages that fit there as come before larger ones would fit.
+ */
+static size_t domain_first_call(const struct iommu_domain *domain, u64 iova, size_t size)
+{
+	unsigned long larger, next, fit = __fls(size);
+
+	if (iova)
+		fit = min(fit, __ffs64(iova));
+	fit = __fls(domain->pgsize_bitmap & GENMASK(fit, 0));
+	larger = domain->pgsize_bitmap & ~GENMASK(fit, 0);
+	if (larger) {
+		next = 1UL << __ffs(larger);
+		/* Where @iova is on such a border, @size is less than that. */
+		if (covers_table(iova, size, next))
+			return -iova & (next - 1);
+	}
+	return size & ~((1UL << fit) - 1);
+}
+
+/**
+ * vfio_gather_begin() - nothing was gathered yet
+ * @gather: what to initialize
+ *
+ * Context: any.
+ */
+void vfio_gather_begin(struct vfio_gather *gather)
+{
+	iommu_iotlb_gather_init(&gather->iotlb);
+	gather->pending = false;
+	gather->calls = 0;
+	gather->syncs = 0;
+}
+
+/**
+ * vfio_gather_sync() - sync what was gathered, if anything was
+ * @gather: what was gathered
+ * @domain: the domain it was unmapped from
+ *
+ * Context: as iommu_iotlb_sync().
+ */
+void vfio_gather_sync(struct vfio_gather *gather, const struct vfio_domain *domain)
+{
+	if (!gather->pending)
+		return;
+	iommu_iotlb_sync(domain->domain, &gather->iotlb);
+	gather->pending = false;
+	gather->syncs++;
+}
+
+static size_t gather_call(struct vfio_gather *gather, const struct vfio_domain *domain, u64 iova,
+			  size_t size)
+{
+	gather->calls++;
+	gather->pending = true;
+	return iommu_unmap_fast(domain->domain, iova, size, &gather->iotlb);
+}
+
+/**
+ * vfio_gather_unmap() - iommu_unmap_fast() that frees no page table too early
+ * @gather: what is to be synced, by vfio_gather_sync(); some of it may be synced at once
+ * @domain: the domain
+ * @iova: first byte
+ * @size: bytes
+ *
+ * The kernel cuts a stretch where the size of the pages that fit changes, and gives each
+ * piece to the driver as a call.  So it is cut here, and what may free a table is synced
+ * by itself.
+ *
+ * Context: as iommu_unmap_fast().
+ * Return: as iommu_unmap_fast(): bytes, from @iova on, that came back.
+ */
+size_t vfio_gather_unmap(struct vfio_gather *gather, const struct vfio_domain *domain, u64 iova,
+			 size_t size)
+{
+	size_t done, piece, unmapped, table = domain_table_bytes(domain);
+
+	if (!table || !covers_table(iova, size, table))
+		return gather_call(gather, domain, iova, size);
+	for (done = 0; done < size; done += unmapped) {
+		piece = domain_first_call(domain->domain, iova + done, size - done);
+		if (covers_table(iova + done, piece, table)) {
+			vfio_gather_sync(gather, domain);
+			unmapped = gather_call(gather, domain, iova + done, piece);
+			vfio_gather_sync(gather, domain);
+		} else {
+			unmapped = gather_call(gather, domain, iova + done, piece);
+		}
+		if (unmapped < piece)
+			return done + unmapped;
+	}
+	return done;
+}
+
+/**
+ * vfio_domain_unmap() - iommu_unmap() that frees no page table too early
+ * @container: the container, which counts it
+ * @domain: the domain
+ * @iova: first byte
+ * @size: bytes
+ *
+ * Context: as iommu_unmap().
+ * Return: as iommu_unmap(): bytes, from @iova on, that came back.
+ */
+size_t vfio_domain_unmap(struct vfio_type1_container *container,
+			 const struct vfio_domain *domain, u64 iova, size_t size)
+{
+	struct vfio_gather gather;
+	size_t unmapped;
+
+	vfio_gather_begin(&gather);
+	unmapped = vfio_gather_unmap(&gather, domain, iova, size);
+	vfio_gather_sync(&gather, domain);
+	vfio_count(container, VFIO_COUNT_IOMMU_UNMAPS, gather.calls);
+	vfio_count(container, VFIO_COUNT_SYNCS, gather.syncs);
+	return unmapped;
+}
+
+/**
+ * vfio_domain_undo_head() - where to cut what iommu_map_sg() is to map
+ * @domain: the domain
+ * @iova: first byte
+ * @size: bytes, not across a multiple of VFIO_RUN_BYTES_MAX
+ *
+ * When iommu_map_sg() fails it calls iommu_unmap() for what it had mapped before.  That
+ * is right if the first call of the driver is the one that frees tables.
+ *
+ * Context: any.
+ * Return: bytes to be mapped by themselves, before the rest; 0 if none have to.
+ */
+size_t vfio_domain_undo_head(const struct vfio_domain *domain, u64 iova, size_t size)
+{
+	size_t table = domain_table_bytes(domain);
+
+	return table && covers_table(iova, size, table) ? -iova & (table - 1) : 0;
+}
+
 /**
  * vfio_domain_sweep() - take out of a domain what a failed map left there
  * @domain: the IOMMU's domain
@@ -24,6 +189,8 @@
  * vfio_type1.h), and each time from where an IOPTE starts, for then all of it comes
  * back.  Where a driver does not let go the rest is left alone: who goes on inside of
  * a superpage makes VT-d take the page behind it for a table.
+ *
+ * As these are single pages, no call can free a page table.
  *
  * Page frame 0, which looks like nothing, is reserved, and nobody's to give back.
  *

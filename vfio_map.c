@@ -221,21 +221,57 @@ static void map_queue_to_sg(struct map_work *work)
 			    vfio_run_npages(*run) << PAGE_SHIFT, 0);
 }
 
-/* Map the queue into one domain.  On failure some of it may be there. */
-static int map_queue_to(struct map_work *work, struct iommu_domain *domain, u64 iova)
+static int map_sg(struct iommu_domain *domain, u64 iova, struct scatterlist *sg, unsigned int nr,
+		  size_t size, int prot)
 {
-	size_t size = (size_t)work->npages << PAGE_SHIFT;
-	int prot = work->dma->prot | IOMMU_CACHE;
-	ssize_t mapped;
+	ssize_t mapped = iommu_map_sg(domain, iova, sg, nr, prot, GFP_KERNEL_ACCOUNT);
 
-	vfio_count(work->container, VFIO_COUNT_IOMMU_MAPS, 1);
-	if (work->nr == 1)
-		return iommu_map(domain, iova, PFN_PHYS(vfio_run_pfn(work->runs[0])), size, prot,
-				 GFP_KERNEL_ACCOUNT);
-	mapped = iommu_map_sg(domain, iova, work->sg, work->nr, prot, GFP_KERNEL_ACCOUNT);
 	if (mapped < 0)
 		return mapped;
 	return mapped == size ? 0 : -EIO;
+}
+
+/*
+ * Map the queue in two parts, of which the first one has @head bytes: see
+ * vfio_domain_undo_head().  The run that lies in both is cut for as long as that takes.
+ */
+static int map_queue_cut(struct map_work *work, struct iommu_domain *domain, u64 iova, size_t head,
+			 int prot)
+{
+	size_t length, left = head, size = (size_t)work->npages << PAGE_SHIFT;
+	unsigned long pfn;
+	unsigned int i;
+	int ret;
+
+	for (i = 0; left >= work->sg[i].length; i++)
+		left -= work->sg[i].length;
+	pfn = vfio_run_pfn(work->runs[i]);
+	length = work->sg[i].length;
+	work->sg[i].length = left;
+	ret = map_sg(domain, iova, work->sg, left ? i + 1 : i, head, prot);
+	if (!ret) {
+		vfio_count(work->container, VFIO_COUNT_IOMMU_MAPS, 1);
+		sg_set_page(&work->sg[i], pfn_to_page(pfn + PHYS_PFN(left)), length - left, 0);
+		ret = map_sg(domain, iova + head, &work->sg[i], work->nr - i, size - head, prot);
+	}
+	sg_set_page(&work->sg[i], pfn_to_page(pfn), length, 0);
+	return ret;
+}
+
+/* Map the queue into one domain.  On failure some of it may be there. */
+static int map_queue_to(struct map_work *work, const struct vfio_domain *domain, u64 iova)
+{
+	size_t head, size = (size_t)work->npages << PAGE_SHIFT;
+	int prot = work->dma->prot | IOMMU_CACHE;
+
+	vfio_count(work->container, VFIO_COUNT_IOMMU_MAPS, 1);
+	if (work->nr == 1)
+		return iommu_map(domain->domain, iova, PFN_PHYS(vfio_run_pfn(work->runs[0])), size,
+				 prot, GFP_KERNEL_ACCOUNT);
+	head = vfio_domain_undo_head(domain, iova, size);
+	if (head)
+		return map_queue_cut(work, domain->domain, iova, head, prot);
+	return map_sg(domain->domain, iova, work->sg, work->nr, size, prot);
 }
 
 /* For each run of the queue, which may be a page: only if somebody wants to know. */
@@ -261,8 +297,7 @@ static bool map_undo(struct map_work *work, struct vfio_domain *failed, u64 iova
 
 	gone = vfio_domain_sweep(failed->domain, iova, size);
 	list_for_each_entry_continue_reverse(domain, &work->container->domains, next) {
-		vfio_count(work->container, VFIO_COUNT_IOMMU_UNMAPS, 1);
-		if (iommu_unmap(domain->domain, iova, size) < size)
+		if (vfio_domain_unmap(work->container, domain, iova, size) < size)
 			gone &= vfio_domain_sweep(domain->domain, iova, size);
 	}
 	return gone;
@@ -305,7 +340,7 @@ static int map_flush(struct map_work *work)
 	if (work->nr > 1)
 		map_queue_to_sg(work);
 	list_for_each_entry(domain, &work->container->domains, next) {
-		ret = map_queue_to(work, domain->domain, iova);
+		ret = map_queue_to(work, domain, iova);
 		if (ret)
 			goto undo;
 	}

@@ -6,8 +6,8 @@
  * A window is a number of whole runs, of one or more mappings, that are taken
  * out of the primary domain before one IOTLB sync; only then are their pages
  * unpinned.  Within a window, runs that follow each other in IOVA are a span,
- * and go in one iommu_unmap_fast(): one call then clears as much as it can, and
- * frees the page tables it empties.
+ * and go at a time: one call of the IOMMU then clears as much as it can, and
+ * frees the page tables it empties, which takes a sync by itself (vfio_domain.c).
  *
  * What the runs are, the run list knows; where it was lost the IOMMU is asked,
  * page by page or by unmapping one page and looking what comes back (see
@@ -37,12 +37,11 @@
  * struct vfio_window - runs on their way out
  * @container: the container
  * @domain: primary domain
- * @gather: IOTLB ranges to invalidate
+ * @gather: what to sync, and calls of the IOMMU since the window was empty
  * @runs: runs gathered so far
  * @capacity: how many fit
  * @nr: how many there are
  * @npages: pages in @runs
- * @calls: calls of the IOMMU since the last sync, which is due if there were any
  * @kept: some run was not given back
  * @owner: who is to get @refund, or NULL
  * @refund: charged pages to give back after the next sync
@@ -53,13 +52,12 @@
  */
 struct vfio_window {
 	struct vfio_type1_container *container;
-	struct iommu_domain *domain;
-	struct iommu_iotlb_gather gather;
+	const struct vfio_domain *domain;
+	struct vfio_gather gather;
 	struct vfio_run *runs;
 	unsigned int capacity;
 	unsigned int nr;
 	unsigned long npages;
-	unsigned int calls;
 	bool kept;
 	const struct vfio_owner *owner;
 	unsigned long refund;
@@ -68,12 +66,6 @@ struct vfio_window {
 	u64 span_iova;
 	struct vfio_run onstack[WINDOW_ONSTACK];
 };
-
-static size_t window_unmap(struct vfio_window *w, u64 iova, size_t size)
-{
-	w->calls++;
-	return iommu_unmap_fast(w->domain, iova, size, &w->gather);
-}
 
 static void unmap_complain(u64 iova, size_t size)
 {
@@ -94,7 +86,7 @@ static void window_close_span(struct vfio_window *w)
 
 	if (!size)
 		return;
-	unmapped = window_unmap(w, w->span_iova, size);
+	unmapped = vfio_gather_unmap(&w->gather, w->domain, w->span_iova, size);
 	if (unmapped < size) {
 		unmap_complain(w->span_iova + unmapped, size - unmapped);
 		w->kept = true;
@@ -115,14 +107,15 @@ static void window_close_span(struct vfio_window *w)
 static void window_flush(struct vfio_window *w)
 {
 	window_close_span(w);
-	if (w->calls) {
-		iommu_iotlb_sync(w->domain, &w->gather);
+	if (w->gather.calls) {
+		vfio_gather_sync(&w->gather, w->domain);
 		vfio_count(w->container, VFIO_COUNT_WINDOWS, 1);
-		vfio_count(w->container, VFIO_COUNT_SYNCS, 1);
-		vfio_count(w->container, VFIO_COUNT_IOMMU_UNMAPS, w->calls);
-		trace_window(w->container, w->nr, PFN_PHYS(w->npages), w->calls);
+		vfio_count(w->container, VFIO_COUNT_SYNCS, w->gather.syncs);
+		vfio_count(w->container, VFIO_COUNT_IOMMU_UNMAPS, w->gather.calls);
+		trace_window(w->container, w->nr, PFN_PHYS(w->npages), w->gather.calls);
 	}
-	w->calls = 0;
+	w->gather.calls = 0;
+	w->gather.syncs = 0;
 	vfio_container_flush(w->container, w->runs, w->nr);
 	vfio_unpin_runs(w->runs, w->nr);
 	w->nr = 0;
@@ -159,8 +152,8 @@ static enum vfio_unmap_walk unmap_walk(const struct vfio_dma *dma,
 }
 
 /* Unmap and sync a mapping, without looking at its runs.  Return: whether it is gone. */
-static bool unmap_blind(struct vfio_type1_container *container, struct iommu_domain *domain,
-			const struct vfio_dma *dma)
+static bool unmap_blind(struct vfio_type1_container *container,
+			const struct vfio_domain *domain, const struct vfio_dma *dma)
 {
 	u64 iova = dma->iova, left = (u64)dma->mapped << PAGE_SHIFT;
 	size_t size;
@@ -168,9 +161,7 @@ static bool unmap_blind(struct vfio_type1_container *container, struct iommu_dom
 
 	for (; left; left -= size, iova += size) {
 		size = min_t(u64, left, VFIO_RUN_BYTES_MAX - (iova & (VFIO_RUN_BYTES_MAX - 1)));
-		vfio_count(container, VFIO_COUNT_IOMMU_UNMAPS, 1);
-		vfio_count(container, VFIO_COUNT_SYNCS, 1);
-		if (iommu_unmap(domain, iova, size) < size) {
+		if (vfio_domain_unmap(container, domain, iova, size) < size) {
 			unmap_complain(iova, size);
 			gone = false;
 		}
@@ -189,7 +180,7 @@ static bool unmap_others(struct vfio_type1_container *container, const struct vf
 	bool gone = true;
 
 	list_for_each_entry_continue(domain, &container->domains, next)
-		gone &= unmap_blind(container, domain->domain, dma);
+		gone &= unmap_blind(container, domain, dma);
 	return gone;
 }
 
@@ -200,15 +191,17 @@ static bool unmap_others(struct vfio_type1_container *container, const struct vf
 static struct vfio_run window_unmap_page(struct vfio_window *w, u64 iova, unsigned long max,
 					 int prot)
 {
-	phys_addr_t phys = iommu_iova_to_phys(w->domain, iova);
+	phys_addr_t phys = iommu_iova_to_phys(w->domain->domain, iova);
 	unsigned long pfn = PHYS_PFN(phys);
 	u64 flags = vfio_run_flags(prot);
+	size_t size;
 
 	if (!phys)
 		return vfio_run_make(0, 0, 0);
 	if (vfio_pfn_is_reserved(pfn))
 		flags |= VFIO_RUN_RESERVED;
-	return vfio_run_make(pfn, min(max, window_unmap(w, iova, PAGE_SIZE) >> PAGE_SHIFT), flags);
+	size = vfio_gather_unmap(&w->gather, w->domain, iova, PAGE_SIZE);
+	return vfio_run_make(pfn, min(max, size >> PAGE_SHIFT), flags);
 }
 
 /* Gather the runs of a mapping that lost its run list. */
@@ -225,7 +218,7 @@ static void window_walk(struct vfio_window *w, const struct vfio_dma *dma,
 		if (walk == VFIO_UNMAP_FGSP)
 			run = window_unmap_page(w, iova, left, dma->prot);
 		else
-			run = vfio_fgsp_chunk(w->domain, iova, left, dma->prot);
+			run = vfio_fgsp_chunk(w->domain->domain, iova, left, dma->prot);
 		npages = vfio_run_npages(run);
 		if (npages) {
 			window_add(w, iova, run);
@@ -315,7 +308,6 @@ static void window_begin(struct vfio_type1_container *container, struct vfio_win
 	w->capacity = WINDOW_ONSTACK;
 	w->nr = 0;
 	w->npages = 0;
-	w->calls = 0;
 	w->kept = false;
 	w->owner = NULL;
 	w->refund = 0;
@@ -324,7 +316,7 @@ static void window_begin(struct vfio_type1_container *container, struct vfio_win
 	w->span_iova = 0;
 	/* Without a domain no mapping is mapped, and none is looked up. */
 	if (vfio_container_has_iommu(container))
-		w->domain = vfio_container_primary(container)->domain;
+		w->domain = vfio_container_primary(container);
 	if (many) {
 		spare = vfio_spares_take(&container->window_runs);
 		if (!spare)
@@ -335,7 +327,7 @@ static void window_begin(struct vfio_type1_container *container, struct vfio_win
 		w->runs = spare;
 		w->capacity = VFIO_WINDOW_RUNS;
 	}
-	iommu_iotlb_gather_init(&w->gather);
+	vfio_gather_begin(&w->gather);
 }
 
 /*

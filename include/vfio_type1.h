@@ -67,6 +67,8 @@
  *  - Every charge to locked_vm is refunded once, to the mm it was charged to.
  *  - Only whole runs are unmapped, and never an IOVA that is not mapped: VT-d
  *    up to 6.12 unmaps too much, or walks into guest memory, otherwise.
+ *  - When a call of an IOMMU driver may free page tables, nothing waits for a sync,
+ *    and a sync comes next (vfio_gather_unmap()).
  *  - If a domain gives back fewer bytes than asked, the pins past that point
  *    are leaked, never unpinned.
  *  - What failed to be mapped may be there all the same: nothing of it is given back
@@ -1297,8 +1299,29 @@ static inline int vfio_debugfs_add(struct vfio_type1_container *container) { ret
 static inline void vfio_debugfs_remove(struct vfio_type1_container *container) {}
 #endif
 
-/* ---- maps that failed (vfio_domain.c) ---- */
+/* ---- what drivers do not see to (vfio_domain.c) ---- */
 
+/**
+ * struct vfio_gather - IOVA on their way out of a domain
+ * @iotlb: what the driver gathered since the last sync
+ * @pending: something was unmapped since
+ * @calls: calls of iommu_unmap_fast()
+ * @syncs: IOTLB syncs
+ */
+struct vfio_gather {
+	struct iommu_iotlb_gather iotlb;
+	bool pending;
+	unsigned int calls;
+	unsigned int syncs;
+};
+
+void vfio_gather_begin(struct vfio_gather *gather);
+size_t vfio_gather_unmap(struct vfio_gather *gather, const struct vfio_domain *domain, u64 iova,
+			 size_t size);
+void vfio_gather_sync(struct vfio_gather *gather, const struct vfio_domain *domain);
+size_t vfio_domain_unmap(struct vfio_type1_container *container,
+			 const struct vfio_domain *domain, u64 iova, size_t size);
+size_t vfio_domain_undo_head(const struct vfio_domain *domain, u64 iova, size_t size);
 bool vfio_domain_sweep(struct iommu_domain *domain, u64 iova, size_t size);
 
 /* ---- chunks without a run list (vfio_fgsp.c) ---- */

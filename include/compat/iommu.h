@@ -85,4 +85,12 @@ static inline int iommu_enable_nesting(struct iommu_domain *domain)
 }
 #endif
 
+/*
+ * 7.0: VT-d has its tables from generic_pt there, for certain ("iommu/vt-d: Use the generic
+ * iommu page table"), whose unmap flushes what was gathered before it adds the tables that it
+ * emptied.  Before, a call of VT-d's unmap may free these with the flush of what an earlier call
+ * unmapped: see Documentation/internals.rst.
+ */
+#define VFIO_COMPAT_UNMAP_FREES_EARLY (LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0))
+
 #endif /* _VFIO_TYPE1_COMPAT_IOMMU_H */

@@ -293,6 +293,14 @@ static void expect_unmap(struct kunit *test, u64 iova, unsigned int npages)
 	KUNIT_ASSERT_EQ(test, unmapped, size);
 }
 
+static void expect_unmap_all(struct kunit *test, unsigned int npages)
+{
+	u64 unmapped = 0;
+
+	KUNIT_ASSERT_EQ(test, 0, unmap(test, 0, 0, true, &unmapped));
+	KUNIT_ASSERT_EQ(test, unmapped, (u64)npages << PAGE_SHIFT);
+}
+
 static const enum vfio_unmap_walk walks[] = {
 	VFIO_UNMAP_RUNS, VFIO_UNMAP_FGSP, VFIO_UNMAP_COARSE,
 };
@@ -497,6 +505,89 @@ static void unmap_costs_a_sync_per_window(struct kunit *test)
 			KUNIT_EXPECT_EQ(test, mock->nr_unmap, syncs);
 		expect_nothing(test);
 		drop_user_memory(test);
+	}
+}
+
+/* Pages of a stretch of user memory that takes several page tables. */
+#define TABLES_PAGES	(5 * 512)
+
+/* The block again and again, in runs of as many pages, of which none follows the other. */
+static unsigned long map_tables(struct kunit *test, unsigned int run)
+{
+	struct fixture *fx = test->priv;
+	struct page **pages;
+	unsigned int i;
+
+	pages = kunit_kmalloc_array(test, TABLES_PAGES, sizeof(*pages), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, pages);
+	for (i = 0; i < TABLES_PAGES; i++)
+		pages[i] = fx->block + (2 * run * (i / run) + i % run) % USER_BLOCK_PAGES;
+	return user_map_pages(test, pages, TABLES_PAGES, PROT_READ | PROT_WRITE);
+}
+
+/*
+ * No page table is freed before a sync of all that it translated: for one mapping, aligned
+ * or not, and for several in one UNMAP, in every domain, however runs are found.
+ */
+static void unmap_frees_tables_after_their_sync(struct kunit *test)
+{
+	static const unsigned int run_pages[] = { 1, 3, 200 };
+	static const u64 places[] = { SZ_1M, SZ_2M, SZ_1G - SZ_4M + PAGE_SIZE };
+	unsigned int r, w, p;
+
+	add_domain(test, test->param_value);
+	add_domain(test, test->param_value);
+	for (r = 0; r < ARRAY_SIZE(run_pages); r++) {
+		unsigned long vaddr = map_tables(test, run_pages[r]);
+
+		for (w = 0; w < ARRAY_SIZE(walks); w++) {
+			vfio_type1_params.unmap_walk = walks[w];
+			for (p = 0; p < ARRAY_SIZE(places); p++) {
+				KUNIT_ASSERT_EQ(test, 0, map(test, places[p], vaddr,
+							     TABLES_PAGES, RW));
+				expect_unmap(test, places[p], TABLES_PAGES);
+				expect_nothing(test);
+			}
+			/* Of 2M each, with as much between them; then with a page before each. */
+			for (p = 0; p < 4; p++)
+				KUNIT_ASSERT_EQ(test, 0, map(test, SZ_16M + p * SZ_4M, vaddr, 512,
+							     RW));
+			for (p = 0; p < 4; p++)
+				KUNIT_ASSERT_EQ(test, 0, map(test, SZ_32M + p * SZ_4M - PAGE_SIZE,
+							     vaddr, 513, RW));
+			expect_unmap_all(test, 4 * 512 + 4 * 513);
+			expect_nothing(test);
+		}
+		user_unmap(vaddr, TABLES_PAGES);
+	}
+}
+
+/* So it is when the IOMMU refuses a MAP, whoever takes out what was mapped before. */
+static void failed_map_frees_tables_after_their_sync(struct kunit *test)
+{
+	static const unsigned int run_pages[] = { 3, 200 };
+	static const u64 places[] = { SZ_1M, SZ_2M, SZ_2M - PAGE_SIZE };
+	struct fixture *fx = test->priv;
+	unsigned int r, p, d, nth, calls;
+
+	for (d = 0; d < DOMAINS_MAX; d++)
+		add_domain(test, test->param_value);
+	for (r = 0; r < ARRAY_SIZE(run_pages); r++) {
+		unsigned long vaddr = map_tables(test, run_pages[r]);
+
+		for (p = 0; p < ARRAY_SIZE(places); p++) {
+			calls = fx->mock[0]->nr_map;
+			KUNIT_ASSERT_EQ(test, 0, map(test, places[p], vaddr, TABLES_PAGES, RW));
+			calls = fx->mock[0]->nr_map - calls;
+			expect_unmap(test, places[p], TABLES_PAGES);
+			for (nth = 1; nth <= calls; nth += 1 + calls / 12) {
+				fx->mock[nth % DOMAINS_MAX]->fail_map = nth;
+				KUNIT_ASSERT_EQ(test, -ENOMEM, map(test, places[p], vaddr,
+								   TABLES_PAGES, RW));
+				expect_nothing(test);
+			}
+		}
+		user_unmap(vaddr, TABLES_PAGES);
 	}
 }
 
@@ -1374,6 +1465,8 @@ static struct kunit_case map_cases[] = {
 	KUNIT_CASE(largest_runs_do_not_share_an_iopte),
 	KUNIT_CASE_PARAM(map_costs_a_sync_per_hundred_runs, mock_flavour_gen),
 	KUNIT_CASE_PARAM(unmap_costs_a_sync_per_window, mock_flavour_gen),
+	KUNIT_CASE_PARAM(unmap_frees_tables_after_their_sync, mock_flavour_gen),
+	KUNIT_CASE_PARAM(failed_map_frees_tables_after_their_sync, mock_flavour_gen),
 	KUNIT_CASE_PARAM(written_pages_are_dirty, mock_flavour_gen),
 	KUNIT_CASE_PARAM(read_pages_stay_clean_among_written_ones, mock_flavour_gen),
 	KUNIT_CASE_PARAM(runs_of_ram_cross_batches, mock_flavour_gen),

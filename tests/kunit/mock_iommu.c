@@ -28,6 +28,22 @@ struct mock_pte {
 	bool pinned;
 };
 
+/**
+ * struct mock_table - a page table
+ * @unlinked: in mock_iommu.unlinked
+ * @iova: first byte that it translates
+ * @size: bytes
+ * @gather: what will be synced when it is freed
+ */
+struct mock_table {
+	struct list_head unlinked;
+	u64 iova;
+	u64 size;
+	const struct iommu_iotlb_gather *gather;
+};
+
+static const unsigned int table_shifts[MOCK_LEVELS] = { 21, 30 };
+
 /* AMD-Vi's v1 tables have an IOPTE for every power of two; VT-d has three. */
 static const struct mock_flavour mock_flavours[] = {
 	{ "VT-d", SZ_4K | SZ_2M | SZ_1G, false, false },
@@ -123,6 +139,86 @@ static bool pte_pinned(const struct mock_pte *pte)
 	return true;
 }
 
+/* ---- page tables ---- */
+
+/*
+ * Only as VT-d does it: AMD-Vi before 7.0, where pages are of any size, frees none when it
+ * unmaps, and no driver that is asked page by page does.
+ */
+static bool has_tables(const struct mock_iommu *mock)
+{
+	return mock->domain.pgsize_bitmap & SZ_4K && !(mock->domain.pgsize_bitmap & SZ_8K) &&
+	       mock->domain.ops->unmap_pages;
+}
+
+/* The tables that an IOPTE needs; those that are in its way go. */
+static int tables_for(struct mock_iommu *mock, u64 iova, size_t size, gfp_t gfp)
+{
+	struct mock_table *table;
+	unsigned int level;
+
+	if (!has_tables(mock))
+		return 0;
+	for (level = 0; level < MOCK_LEVELS; level++) {
+		const unsigned long at = iova >> table_shifts[level];
+
+		if (size >> table_shifts[level]) {
+			kfree(xa_erase(&mock->tables[level], at));
+			continue;
+		}
+		if (xa_load(&mock->tables[level], at))
+			continue;
+		table = kzalloc(sizeof(*table), gfp);
+		if (!table)
+			return -ENOMEM;
+		table->iova = (u64)at << table_shifts[level];
+		table->size = BIT_ULL(table_shifts[level]);
+		if (xa_err(xa_store(&mock->tables[level], at, table, gfp))) {
+			kfree(table);
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+/* Tables of which a call unmaps all go out of the tree, and are freed with the next sync. */
+static void tables_unlink(struct mock_iommu *mock, u64 iova, size_t size,
+			  const struct iommu_iotlb_gather *gather)
+{
+	const u64 last = iova + size - 1;
+	struct mock_table *table;
+	unsigned int level;
+	unsigned long at;
+
+	for (level = 0; level < MOCK_LEVELS; level++)
+		xa_for_each_range(&mock->tables[level], at, table, iova >> table_shifts[level],
+				  last >> table_shifts[level]) {
+			if (table->iova < iova || table->iova + (table->size - 1) > last)
+				continue;
+			xa_erase(&mock->tables[level], at);
+			table->gather = gather;
+			list_add_tail(&table->unlinked, &mock->unlinked);
+		}
+}
+
+static void tables_free(struct mock_iommu *mock, const struct iommu_iotlb_gather *gather)
+{
+	struct mock_table *table, *next;
+
+	list_for_each_entry_safe(table, next, &mock->unlinked, unlinked) {
+		if (table->gather != gather)
+			continue;
+		if (table->iova < gather->start || table->iova + (table->size - 1) > gather->end)
+			violation(mock, "page table freed before its sync", table->iova,
+				  table->size);
+		list_del(&table->unlinked);
+		kfree(table);
+		mock->nr_freed++;
+	}
+}
+
+/* ---- operations ---- */
+
 static int mock_map_pages(struct iommu_domain *domain, unsigned long iova, phys_addr_t phys,
 			  size_t pgsize, size_t pgcount, int prot, gfp_t gfp, size_t *mapped)
 {
@@ -146,7 +242,8 @@ static int mock_map_pages(struct iommu_domain *domain, unsigned long iova, phys_
 	for (i = 0; i < stop; i++) {
 		struct mock_pte *pte = kzalloc(sizeof(*pte), gfp);
 
-		if (!pte) {
+		if (!pte || tables_for(mock, iova + i * pgsize, pgsize, gfp)) {
+			kfree(pte);
 			ret = -ENOMEM;
 			break;
 		}
@@ -175,7 +272,8 @@ static void mock_unmap_pte(struct mock_iommu *mock, struct mock_pte *pte,
 		violation(mock, "unpinned while mapped", pte->iova, pte->size);
 	pte_erase(mock, pte);
 	list_add_tail(&pte->stale, &mock->stale);
-	iommu_iotlb_gather_add_range(gather, pte->iova, pte->size);
+	if (!has_tables(mock))
+		iommu_iotlb_gather_add_range(gather, pte->iova, pte->size);
 }
 
 static size_t mock_unmap_pages(struct iommu_domain *domain, unsigned long iova, size_t pgsize,
@@ -201,6 +299,11 @@ static size_t mock_unmap_pages(struct iommu_domain *domain, unsigned long iova, 
 		unmapped += pte->size;
 		mock_unmap_pte(mock, pte, gather);
 	}
+	/* In VT-d's order, and with its notion of a page: all of a call. */
+	if (unmapped && has_tables(mock)) {
+		tables_unlink(mock, iova, unmapped, gather);
+		iommu_iotlb_gather_add_page(domain, gather, iova, unmapped);
+	}
 	return unmapped;
 }
 
@@ -221,6 +324,7 @@ static void mock_sync(struct iommu_domain *domain, struct iommu_iotlb_gather *ga
 		list_del(&pte->stale);
 		kfree(pte);
 	}
+	tables_free(mock, gather);
 }
 
 #ifdef MOCK_SYNC_MAP_IS_VOID
@@ -282,20 +386,35 @@ static const struct iommu_domain_ops mock_single_ops;
 /* Make an empty page table of zeroed memory; @domain is the caller's to fill in. */
 void mock_iommu_init(struct mock_iommu *mock)
 {
+	unsigned int level;
+
 	mock->ptes = RB_ROOT;
 	INIT_LIST_HEAD(&mock->stale);
+	for (level = 0; level < MOCK_LEVELS; level++)
+		xa_init(&mock->tables[level]);
+	INIT_LIST_HEAD(&mock->unlinked);
 	init_completion(&mock->entered);
 	mock->stuck = MOCK_NOT_STUCK;
 }
 
 void mock_iommu_fini(struct mock_iommu *mock)
 {
+	struct mock_table *table, *next_table;
 	struct mock_pte *pte, *next;
+	unsigned int level;
+	unsigned long at;
 
 	rbtree_postorder_for_each_entry_safe(pte, next, &mock->ptes, node)
 		kfree(pte);
 	list_for_each_entry_safe(pte, next, &mock->stale, stale)
 		kfree(pte);
+	list_for_each_entry_safe(table, next_table, &mock->unlinked, unlinked)
+		kfree(table);
+	for (level = 0; level < MOCK_LEVELS; level++) {
+		xa_for_each(&mock->tables[level], at, table)
+			kfree(table);
+		xa_destroy(&mock->tables[level]);
+	}
 }
 
 struct mock_iommu *mock_iommu_create(struct kunit *test, const struct mock_flavour *flavour)
@@ -339,6 +458,7 @@ void mock_iommu_expect_empty(struct kunit *test, struct mock_iommu *mock)
 	KUNIT_EXPECT_STREQ(test, mock->violation, "");
 	KUNIT_EXPECT_EQ_MSG(test, mock->nr_ptes, 0U, "IOPTEs are left");
 	KUNIT_EXPECT_TRUE_MSG(test, list_empty(&mock->stale), "unmapped IOVA was not synced");
+	KUNIT_EXPECT_TRUE_MSG(test, list_empty(&mock->unlinked), "page tables were not freed");
 }
 
 void mock_iommu_release(struct vfio_type1_container *container)

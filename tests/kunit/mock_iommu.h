@@ -13,7 +13,11 @@
  *    all of the IOPTE goes and its size comes back;
  *  - pages that were pinned when they were mapped, but are no longer when they
  *    are unmapped or when the IOTLB is synced;
- *  - leaving unmapped IOVA unsynced.
+ *  - leaving unmapped IOVA unsynced;
+ *  - freeing a page table before a sync of all IOVA that it translated, where unmapping
+ *    does with tables what VT-d's before 7.0 does: those that a call empties are freed
+ *    with the next sync, which is the call's own, and comes before its IOVA are gathered,
+ *    if these do not go with what was gathered before.
  */
 #ifndef _TESTS_KUNIT_MOCK_IOMMU_H
 #define _TESTS_KUNIT_MOCK_IOMMU_H
@@ -22,6 +26,7 @@
 #include <linux/completion.h>
 #include <linux/iommu.h>
 #include <linux/rbtree.h>
+#include <linux/xarray.h>
 
 struct vfio_type1_container;
 
@@ -43,12 +48,18 @@ struct mock_flavour {
 
 const void *mock_flavour_gen(const void *prev, char *desc);
 
+/* Tables of 4K and of 2M IOPTEs. */
+#define MOCK_LEVELS	2
+
 /**
  * struct mock_iommu - a domain
  * @domain: what the module sees
  * @ptes: struct mock_pte by IOVA
  * @nr_ptes: how many there are
  * @stale: struct mock_pte unmapped since the last sync
+ * @tables: struct mock_table by IOVA, for each level, if there are any
+ * @unlinked: struct mock_table that the next sync of the same gather frees
+ * @nr_freed: tables that a sync freed
  * @nr_map: calls to the driver's map operation, likewise for the others
  * @nr_unmap: calls
  * @nr_sync: calls
@@ -68,6 +79,9 @@ struct mock_iommu {
 	struct rb_root ptes;
 	unsigned int nr_ptes;
 	struct list_head stale;
+	struct xarray tables[MOCK_LEVELS];
+	struct list_head unlinked;
+	unsigned int nr_freed;
 	unsigned int nr_map;
 	unsigned int nr_unmap;
 	unsigned int nr_sync;
