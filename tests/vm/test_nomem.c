@@ -51,31 +51,6 @@ static unsigned int nth_read(void)
 	return n;
 }
 
-/* So many huge pages, in several runs if they are several: every other one of a file. */
-static char *mem_runs(unsigned int nr)
-{
-	int fd = memfd_create("huge", MFD_HUGETLB | MFD_CLOEXEC);
-	char *mem = mem_reserve((nr + 1) * VU_2M), *at;
-	struct vu_layout layout;
-	unsigned int i;
-
-	mem = (char *)(((uintptr_t)mem + VU_2M - 1) & ~(VU_2M - 1));
-	assert_true(fd >= 0);
-	assert_int_equal(ftruncate(fd, 2 * nr * VU_2M), 0);
-	/* One after the other is how they come out of the pool. */
-	at = mmap(NULL, 2 * nr * VU_2M, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
-	assert_ptr_not_equal(at, MAP_FAILED);
-	for (i = 0; i < nr; i++)
-		assert_ptr_not_equal(mmap(mem + i * VU_2M, VU_2M, PROT_READ | PROT_WRITE,
-					  MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd, 2 * i * VU_2M),
-				     MAP_FAILED);
-	munmap(at, 2 * nr * VU_2M);
-	close(fd);
-	assert_ok(vu_layout(mem, nr * VU_2M, 0, &layout));
-	assert_true(nr == 1 || layout.nruns > 1);
-	return mem;
-}
-
 /* The device reaches none of a mapping of so many huge pages that is not there. */
 static void assert_all_blocked(const struct fixture *f, char *mem, __u64 iova, unsigned int nr)
 {
@@ -129,7 +104,7 @@ static void failed_map_leaves_nothing_to_a_device(void **state)
 	not_on_intree();
 	module_load(NOMEM_KO);
 	for (nr = 1; nr <= PAGES_MAX; nr *= 4) {
-		char *mem = mem_runs(nr);
+		char *mem = mem_huge_runs(nr);
 
 		check_each_table(*state, mem, nr, false);
 		munmap(mem, nr * VU_2M);
@@ -143,7 +118,7 @@ static void failed_map_leaves_nothing_of_registered_memory(void **state)
 
 	not_on_intree();
 	module_load(NOMEM_KO);
-	mem = mem_runs(2);
+	mem = mem_huge_runs(2);
 	assert_ok(vu_register(f->container, mem, 2 * VU_2M, 0));
 	check_each_table(f, mem, 2, true);
 	assert_ok(vu_unregister(f->container, mem, 2 * VU_2M));

@@ -342,6 +342,30 @@ void *mem_memfd(size_t size)
 	return mem_fd(memfd_create("test", MFD_CLOEXEC), size);
 }
 
+char *mem_huge_runs(unsigned int nr)
+{
+	int fd = memfd_create("huge", MFD_HUGETLB | MFD_CLOEXEC);
+	char *mem = mem_reserve((nr + 1) * VU_2M), *at;
+	struct vu_layout layout;
+	unsigned int i;
+
+	mem = (char *)(((uintptr_t)mem + VU_2M - 1) & ~(VU_2M - 1));
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, 2 * nr * VU_2M), 0);
+	/* One after the other is how they come out of the pool. */
+	at = mmap(NULL, 2 * nr * VU_2M, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+	assert_ptr_not_equal(at, MAP_FAILED);
+	for (i = 0; i < nr; i++)
+		assert_ptr_not_equal(mmap(mem + i * VU_2M, VU_2M, PROT_READ | PROT_WRITE,
+					  MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd, 2 * i * VU_2M),
+				     MAP_FAILED);
+	munmap(at, 2 * nr * VU_2M);
+	close(fd);
+	assert_ok(vu_layout(mem, nr * VU_2M, 0, &layout));
+	assert_true(nr == 1 || layout.nruns > 1);
+	return mem;
+}
+
 void *mem_memfd_open(size_t size, int *fd)
 {
 	*fd = memfd_create("test", MFD_CLOEXEC);

@@ -126,6 +126,8 @@ void *mem_sequential(size_t size);
 void *mem_thp(size_t size);
 void *mem_hugetlb(size_t size);
 void *mem_hugetlb_shared(size_t size);
+/* So many huge pages, in several runs if they are several: every other one of a file. */
+char *mem_huge_runs(unsigned int nr);
 void *mem_memfd(size_t size);
 /* The same, populated, with *FD left open. */
 void *mem_memfd_open(size_t size, int *fd);
