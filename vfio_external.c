@@ -63,7 +63,7 @@ static void external_insert(struct vfio_dma *dma, struct vfio_external_pin *pin)
 }
 
 /**
- * vfio_external_count() - RAM pages of a range that in-kernel users have pinned
+ * vfio_external_count() - charged pages of a range that in-kernel users have pinned
  * @dma: the mapping
  * @iova: first byte of the range
  * @npages: pages of the range
@@ -92,22 +92,23 @@ unsigned long vfio_external_count(const struct vfio_dma *dma, u64 iova, unsigned
 
 		if (pin->iova > last)
 			break;
-		count += !vfio_pfn_is_reserved(pin->pfn);
+		count += !!(pin->kind & VFIO_RUN_CHARGED);
 	}
 	return count;
 }
 
 /* Remember a page that was pinned for the first time.  Return: the page. */
 static struct page *external_add(struct vfio_type1_container *container, struct vfio_dma *dma,
-				 struct vfio_external_pin *pin, u64 iova, unsigned long pfn)
+				 struct vfio_external_pin *pin, u64 iova, struct vfio_run run)
 {
 	pin->iova = iova;
-	pin->pfn = pfn;
+	pin->pfn = vfio_run_pfn(run);
 	pin->refs = 1;
+	pin->kind = run.word & VFIO_RUN_KIND;
 	pin->own = false;
 	external_insert(dma, pin);
 	vfio_dirty_mark(container, dma, iova, PAGE_SIZE);
-	return pfn_to_page(pfn);
+	return pfn_to_page(pin->pfn);
 }
 
 /* The run of one page at @iova in a mapping of registered memory. */
@@ -132,8 +133,7 @@ static int external_pin_registered(struct vfio_type1_container *container, struc
 
 	if (!pin)
 		return -ENOMEM;
-	*result = external_add(container, dma, pin, iova,
-			       vfio_run_pfn(external_region_page(dma, iova)));
+	*result = external_add(container, dma, pin, iova, external_region_page(dma, iova));
 	return 0;
 }
 
@@ -213,7 +213,7 @@ static int external_pin_page(struct vfio_type1_container *container, struct vfio
 		return EXTERNAL_ABSENT;
 	}
 	vfio_pin_cut(&batch, &run, &nr, 1, 1, dma->prot);
-	ram = vfio_run_reserved(run) ? 0 : 1;
+	ram = vfio_run_charged(run) ? 1 : 0;
 	if (!pfn_valid(vfio_run_pfn(run))) {
 		ret = -EINVAL;
 		goto free;
@@ -224,7 +224,7 @@ static int external_pin_page(struct vfio_type1_container *container, struct vfio
 			goto unpin;
 		vfio_dma_note_charge(container, dma, ram);
 	}
-	*result = external_add(container, dma, pin, iova, vfio_run_pfn(run));
+	*result = external_add(container, dma, pin, iova, run);
 	mmput(dma->owner.mm);
 	return 0;
 
@@ -252,13 +252,12 @@ static void external_put_own(const struct vfio_dma *dma, unsigned long pfn)
 
 /* Unpin a page, and give back what was charged for it by itself. */
 static void external_put_page(struct vfio_type1_container *container, struct vfio_dma *dma,
-			      unsigned long pfn)
+			      const struct vfio_external_pin *pin)
 {
-	struct vfio_run run = vfio_run_make(pfn, 1, vfio_run_flags(dma->prot) |
-					    (vfio_pfn_is_reserved(pfn) ? VFIO_RUN_RESERVED : 0));
+	struct vfio_run run = vfio_run_make(pin->pfn, 1, vfio_run_flags(dma->prot) | pin->kind);
 
 	/* If it is in a domain, its charge is the mapping's. */
-	if (!dma->mapped && !vfio_run_reserved(run) && dma->locked_vm) {
+	if (!dma->mapped && vfio_run_charged(run) && dma->locked_vm) {
 		vfio_dma_note_charge(container, dma, -1);
 		vfio_account_refund(&dma->owner, 1);
 	}
@@ -279,7 +278,7 @@ static void external_unpin_page(struct vfio_type1_container *container, struct v
 	else if (dma->region)
 		external_written(dma, iova);
 	else
-		external_put_page(container, dma, pin->pfn);
+		external_put_page(container, dma, pin);
 	kfree(pin);
 	/* An UNMAP may be waiting for this. */
 	if (RB_EMPTY_ROOT(&dma->external))
@@ -807,7 +806,7 @@ static void external_get_own(struct vfio_dma *dma)
 
 	for (node = rb_first(&dma->external); node; node = rb_next(node)) {
 		pin = rb_entry(node, struct vfio_external_pin, node);
-		pin->own = !vfio_pfn_is_reserved(pin->pfn);
+		pin->own = pin->kind & VFIO_RUN_PINNED;
 		if (pin->own)
 			get_page(pfn_to_page(pin->pfn));
 		cond_resched();

@@ -81,7 +81,7 @@ void vfio_fgsp_probe(struct vfio_domain *domain, const struct vfio_iova_set *iov
  * @prot: IOMMU_READ, IOMMU_WRITE
  *
  * Context: may sleep.
- * Return: what is there; a run without pages if the IOMMU has no translation for
+ * Return: what is there, which is pinned if it is RAM; a run without pages if the IOMMU has no translation for
  * @iova.
  */
 struct vfio_run vfio_fgsp_chunk(struct iommu_domain *domain, u64 iova, unsigned long max,
@@ -89,7 +89,7 @@ struct vfio_run vfio_fgsp_chunk(struct iommu_domain *domain, u64 iova, unsigned 
 {
 	phys_addr_t phys = iommu_iova_to_phys(domain, iova);
 	unsigned long n, pfn = PHYS_PFN(phys);
-	bool reserved = vfio_pfn_is_reserved(pfn);
+	u64 kind = vfio_pfn_kind(pfn);
 
 	if (!phys)
 		return vfio_run_make(0, 0, 0);
@@ -98,10 +98,10 @@ struct vfio_run vfio_fgsp_chunk(struct iommu_domain *domain, u64 iova, unsigned 
 			      PAGE_SHIFT);
 	for (n = 1; n < max; n++) {
 		if (iommu_iova_to_phys(domain, iova + n * PAGE_SIZE) != phys + n * PAGE_SIZE ||
-		    vfio_pfn_is_reserved(pfn + n) != reserved)
+		    vfio_pfn_kind(pfn + n) != kind)
 			break;
 		if (!(n & 0x3fff))
 			cond_resched();
 	}
-	return vfio_run_make(pfn, n, vfio_run_flags(prot) | (reserved ? VFIO_RUN_RESERVED : 0));
+	return vfio_run_make(pfn, n, vfio_run_flags(prot) | kind);
 }

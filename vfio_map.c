@@ -55,7 +55,7 @@ struct vfio_map_scratch {
  * @batch: pages pinned last
  * @charged: pages charged for them
  * @ram: pages of @charged that turned out to be due
- * @runs: the queue; reserved runs are alone in it
+ * @runs: the queue, all of one kind; what is not RAM is alone in it
  * @sg: room for the queue as iommu_map_sg() wants it
  * @capacity: runs that fit
  * @nr: runs in the queue
@@ -312,7 +312,7 @@ static __cold void map_lose_queue(struct map_work *work)
 	struct vfio_dma *dma = work->dma;
 	unsigned long lost;
 
-	if (!dma->region && !vfio_run_reserved(work->runs[0])) {
+	if (!dma->region && vfio_run_charged(work->runs[0])) {
 		lost = work->npages - map_count_external(dma, dma->mapped, work->npages);
 		vfio_dma_note_charge(work->container, dma, -lost);
 	}
@@ -344,10 +344,16 @@ static int map_flush(struct map_work *work)
 		if (ret)
 			goto undo;
 	}
+	if (!work->dma->region) {
+		ret = vfio_runs_append(&work->dma->runs, work->runs, work->nr);
+		if (ret) {
+			domain = list_last_entry(&work->container->domains, struct vfio_domain,
+						 next);
+			goto undo_silently;
+		}
+	}
 	if (trace_run_enabled())
 		map_trace_runs(work, iova);
-	if (!work->dma->region)
-		vfio_runs_append(&work->dma->runs, work->runs, work->nr);
 	work->dma->mapped += work->npages;
 	work->nr = 0;
 	work->npages = 0;
@@ -357,6 +363,7 @@ undo:
 	vfio_refuse(work->container, VFIO_REFUSE_IOMMU,
 		    "MAP_DMA iova 0x%llx: the IOMMU refused 0x%zx bytes in %u runs: error %d",
 		    iova, size, work->nr, ret);
+undo_silently:
 	if (!map_undo(work, domain, iova))
 		map_lose_queue(work);
 	return ret;
@@ -438,7 +445,7 @@ static int map_pages(struct map_work *work, struct mm_struct *mm)
 		taken = vfio_pin_cut(&work->batch, work->runs, &work->nr, work->capacity, limit,
 				     dma->prot);
 		work->npages += taken;
-		if (taken && !vfio_run_reserved(work->runs[0]))
+		if (taken && vfio_run_charged(work->runs[0]))
 			work->ram += taken - map_count_external(dma, page, taken);
 		if (!taken || taken == limit) {
 			ret = map_flush(work);

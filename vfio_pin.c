@@ -3,14 +3,17 @@
  * User memory to runs of page frames, and back.
  *
  * Memory is pinned in batches of many pages per GUP call, and a batch is cut
- * into runs: physically contiguous and of one kind.  There are two kinds:
+ * into runs: physically contiguous and of one kind.  There are three kinds:
  *
- *  - RAM is pinned, counts as locked memory, and is unpinned when its run is.
- *  - Reserved frames (the zero page, MMIO in VM_PFNMAP areas, frames without a
- *    struct page) are neither counted nor unpinned.
+ *  - RAM is pinned, and counts as locked memory.
+ *  - Pages that GUP found, and that are PageReserved (of a DAX device, of the kernel itself,
+ *    whatever else a driver puts into an area), are pinned, but not counted.
+ *  - Frames of VM_PFNMAP areas, which may have no struct page, and the zero page are
+ *    neither.
  *
- * The kind can be told from a frame at any time, and does not change while the
- * frame is mapped.
+ * What is pinned is unpinned with its run: whoever takes his memory away, such as the
+ * driver of a DAX device, waits for the last pin.  The second kind looks like the third,
+ * so that a run has to say what it is.
  */
 
 #include <linux/file.h>
@@ -34,10 +37,10 @@
 #define PIN_AGAIN_MAX	16
 
 /**
- * vfio_pfn_is_reserved() - is a frame of the kind that is not pinned?
+ * vfio_pfn_is_reserved() - is a frame of a kind that is not charged?
  * @pfn: page frame number
  *
- * Return: true if it is not RAM that somebody could pin.
+ * Return: true if it has no struct page, or PageReserved.
  */
 bool vfio_pfn_is_reserved(unsigned long pfn)
 {
@@ -310,12 +313,6 @@ static unsigned long pages_in_order(struct page **pages, unsigned long max)
 	return n;
 }
 
-/* Does @pfn continue the last of @nr runs? */
-static bool runs_go_on(const struct vfio_run *runs, unsigned int nr, unsigned long pfn)
-{
-	return nr && vfio_run_pfn(runs[nr - 1]) + vfio_run_npages(runs[nr - 1]) == pfn;
-}
-
 /*
  * Take reserved pages: alone, for frames without a struct page are not mapped
  * together with others.
@@ -323,19 +320,24 @@ static bool runs_go_on(const struct vfio_run *runs, unsigned int nr, unsigned lo
 static unsigned long cut_reserved(struct vfio_pin_batch *batch, struct vfio_run *runs,
 				  unsigned int *nr, unsigned long max, int prot)
 {
-	struct page *page = batch->pfnmap ? NULL : batch->pages[batch->pos];
-	unsigned long pfn = page ? page_to_pfn(page) : batch->pfn + batch->pos;
-	unsigned long npages = page ? 1 : max;
+	struct page **pages = batch->pfnmap ? NULL : &batch->pages[batch->pos];
+	unsigned long pfn = pages ? page_to_pfn(pages[0]) : batch->pfn + batch->pos;
+	unsigned long npages = pages ? 1 : max;
+	u64 kind = pages && !is_zero_pfn(pfn) ? VFIO_RUN_PINNED : 0;
 
-	if (runs_go_on(runs, *nr, pfn) && *nr == 1 && vfio_run_reserved(runs[0]))
+	if (kind)
+		while (npages < max && pages[npages] == pages[0] + npages &&
+		       PageReserved(pages[npages]) && !is_zero_pfn(pfn + npages))
+			npages++;
+	if (!*nr)
+		runs[(*nr)++] = vfio_run_make(pfn, npages, vfio_run_flags(prot) | kind);
+	else if (*nr == 1 && (runs[0].word & VFIO_RUN_KIND) == kind &&
+		 vfio_run_pfn(runs[0]) + vfio_run_npages(runs[0]) == pfn)
 		runs[0].word += npages;
-	else if (!*nr)
-		runs[(*nr)++] = vfio_run_make(pfn, npages,
-					      vfio_run_flags(prot) | VFIO_RUN_RESERVED);
 	else
 		return 0;
-	if (page && is_zero_pfn(pfn))
-		unpin_user_page(page);
+	if (pages && !kind)
+		unpin_user_page(pages[0]);
 	return npages;
 }
 
@@ -347,10 +349,10 @@ static unsigned long cut_ram(struct vfio_pin_batch *batch, struct vfio_run *runs
 	struct vfio_run *run = runs + *nr, *end = runs + capacity;
 	/* Where the last run would go on; if there is none, no page frame. */
 	unsigned long next = ULONG_MAX, n, npages;
-	u64 flags = vfio_run_flags(prot);
+	u64 flags = vfio_run_flags(prot) | VFIO_RUN_RAM;
 
 	if (*nr) {
-		if (vfio_run_reserved(run[-1]))
+		if (!vfio_run_charged(run[-1]))
 			return 0;
 		next = vfio_run_pfn(run[-1]) + vfio_run_npages(run[-1]);
 	}
@@ -377,7 +379,7 @@ static unsigned long cut_ram(struct vfio_pin_batch *batch, struct vfio_run *runs
  * vfio_pin_cut() - cut pages of a batch into runs
  * @batch: a batch with pages left
  * @runs: where to; the last one there may go on
- * @nr: how many there are; of one kind, and if they are reserved only one
+ * @nr: how many there are; of one kind, and if they are not RAM only one
  * @capacity: how many fit
  * @max: pages to take at most
  * @prot: IOMMU_WRITE if the device may write
@@ -422,7 +424,7 @@ void vfio_pin_drop(struct vfio_pin_batch *batch, int prot)
 	}
 }
 
-/* Unpin pages of RAM that follow each other. */
+/* Unpin pages that follow each other. */
 static void unpin_long_run(struct vfio_run run)
 {
 	unsigned long pfn = vfio_run_pfn(run), left = vfio_run_npages(run), n;
@@ -448,13 +450,13 @@ void vfio_unpin_runs(const struct vfio_run *run, unsigned int nr)
 	bool write = false;
 	unsigned int n = 0;
 
-	if (nr == 1 && !vfio_run_reserved(*run)) {
+	if (nr == 1 && vfio_run_pinned(*run)) {
 		unpin_long_run(*run);
 		return;
 	}
 	/* Single pages go many at a time, which takes less than one by one. */
 	for (; run < end; run++) {
-		if (vfio_run_reserved(*run))
+		if (!vfio_run_pinned(*run))
 			continue;
 		if (vfio_run_npages(*run) > 1) {
 			unpin_long_run(*run);
@@ -511,7 +513,7 @@ void vfio_pin_dirty(struct vfio_run run)
 	struct folio *folio;
 	struct page *page;
 
-	if (vfio_run_reserved(run))
+	if (!vfio_run_charged(run))
 		return;
 	for (; pfn < end; pfn += folio_nr_pages(folio) - folio_page_idx(folio, page)) {
 		page = pfn_to_page(pfn);

@@ -34,11 +34,12 @@
 /* Of the word of a slot. */
 #define SLOT_TABLE	BIT_ULL(0)	/* points to a table */
 #define SLOT_MARK	BIT_ULL(1)	/* memory may have changed */
-#define SLOT_TRIED	BIT_ULL(3)	/* with a mark: and it was not the same, or not all there */
-/* Of the word of a page, or of a slot without a table: the kind. */
-#define ENTRY_RESERVED	BIT_ULL(2)
-#define ENTRY_FLAGS	(SLOT_TABLE | SLOT_MARK | ENTRY_RESERVED | SLOT_TRIED)
-#define ENTRY_PFN_SHIFT	4
+#define SLOT_TRIED	BIT_ULL(2)	/* with a mark: and it was not the same, or not all there */
+/* Of the word of a page, or of a slot without a table: the kind, as a run has it. */
+#define ENTRY_KIND_SHIFT	(VFIO_RUN_NPAGES_BITS + 1 - 3)
+#define ENTRY_KIND	(VFIO_RUN_KIND >> ENTRY_KIND_SHIFT)
+#define ENTRY_FLAGS	(SLOT_TABLE | SLOT_MARK | SLOT_TRIED | ENTRY_KIND)
+#define ENTRY_PFN_SHIFT	5
 /* From the word of a page to that of the next one, if it follows. */
 #define ENTRY_NEXT	BIT_ULL(ENTRY_PFN_SHIFT)
 
@@ -75,6 +76,12 @@ static unsigned long slot_end(const struct vfio_region *region, unsigned long sl
 static u64 *slot_table(u64 word)
 {
 	return (u64 *)(unsigned long)(word & ~ENTRY_FLAGS);
+}
+
+/* The kind of a page, as a run has it. */
+static u64 entry_kind(u64 entry)
+{
+	return (entry & ENTRY_KIND) << ENTRY_KIND_SHIFT;
 }
 
 /*
@@ -122,8 +129,7 @@ struct vfio_run vfio_region_run(const struct vfio_region *region, unsigned long 
 	entry = region_entry(region, page, max, &n);
 	while (n < max && region_entry(region, page + n, max - n, &more) == entry + n * ENTRY_NEXT)
 		n += more;
-	return vfio_run_make(entry >> ENTRY_PFN_SHIFT, n,
-			     entry & ENTRY_RESERVED ? VFIO_RUN_RESERVED : 0);
+	return vfio_run_make(entry >> ENTRY_PFN_SHIFT, n, entry_kind(entry));
 }
 
 /**
@@ -133,7 +139,7 @@ struct vfio_run vfio_region_run(const struct vfio_region *region, unsigned long 
  * @npages: how many to look at
  *
  * Context: may sleep; a reference to the region is held.
- * Return: pages that are not reserved.
+ * Return: pages that are charged.
  */
 unsigned long vfio_region_count_ram(const struct vfio_region *region, unsigned long page,
 				    unsigned long npages)
@@ -143,7 +149,7 @@ unsigned long vfio_region_count_ram(const struct vfio_region *region, unsigned l
 
 	for (; page < end; page += vfio_run_npages(run)) {
 		run = vfio_region_run(region, page, end - page);
-		if (!vfio_run_reserved(run))
+		if (vfio_run_charged(run))
 			ram += vfio_run_npages(run);
 		cond_resched();
 	}
@@ -180,10 +186,11 @@ struct region_fill {
 /* A copy of the words of a slot's pages, aligned so that a pointer to it has room for flags. */
 static u64 *table_create(const u64 *entries, unsigned int nr)
 {
-	u64 *table = kmalloc(roundup_pow_of_two(nr * sizeof(*table)), GFP_KERNEL_ACCOUNT);
+	size_t size = max_t(size_t, nr * sizeof(*entries), ENTRY_FLAGS + 1);
+	u64 *table = kmalloc(roundup_pow_of_two(size), GFP_KERNEL_ACCOUNT);
 
 	if (table)
-		memcpy(table, entries, nr * sizeof(*table));
+		memcpy(table, entries, nr * sizeof(*entries));
 	return table;
 }
 
@@ -217,7 +224,7 @@ static int fill_slot(struct region_fill *fill)
 static int fill_run(struct region_fill *fill, struct vfio_run run)
 {
 	u64 entry = ((u64)vfio_run_pfn(run) << ENTRY_PFN_SHIFT) |
-		    (vfio_run_reserved(run) ? ENTRY_RESERVED : 0);
+		    ((run.word & VFIO_RUN_KIND) >> ENTRY_KIND_SHIFT);
 	unsigned long npages = vfio_run_npages(run), first = fill->npages;
 	int ret = 0;
 
@@ -235,7 +242,7 @@ static int fill_run(struct region_fill *fill, struct vfio_run run)
 		return 0;
 	/* The rest of the run has no place. */
 	run = vfio_run_make((entry >> ENTRY_PFN_SHIFT) + 1, npages - 1,
-			    run.word & (VFIO_RUN_WRITE | VFIO_RUN_RESERVED));
+			    run.word & (VFIO_RUN_WRITE | VFIO_RUN_KIND));
 	if (vfio_run_npages(run))
 		vfio_unpin_runs(&run, 1);
 	return ret;
@@ -346,7 +353,7 @@ static unsigned long region_unpin(struct vfio_region *region, unsigned long page
 		}
 		runs[nr] = vfio_region_run(region, page, end - page);
 		runs[nr].word |= flags;
-		if (!vfio_run_reserved(runs[nr]))
+		if (vfio_run_charged(runs[nr]))
 			ram += vfio_run_npages(runs[nr]);
 	}
 	region_unpin_runs(region, runs, nr);
@@ -361,10 +368,11 @@ static void fill_undo(struct region_fill *fill)
 
 	vfio_pin_drop(&fill->batch, region_prot(fill->region));
 	for (i = 0; i < fill->nr; i++) {
-		struct vfio_run run = vfio_run_make(fill->entries[i] >> ENTRY_PFN_SHIFT, 1, flags);
+		u64 entry = fill->entries[i];
+		struct vfio_run run = vfio_run_make(entry >> ENTRY_PFN_SHIFT, 1,
+						    flags | entry_kind(entry));
 
-		if (!(fill->entries[i] & ENTRY_RESERVED))
-			vfio_unpin_runs(&run, 1);
+		vfio_unpin_runs(&run, 1);
 	}
 	region_unpin(fill->region, 0, fill->npages);
 }

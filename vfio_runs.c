@@ -8,8 +8,10 @@
  * a small mapping needs no memory at all; later ones in chunks, which grow from
  * two cache lines to a page.
  *
- * Losing the list is allowed at any time (there was no memory): the runs are then
- * found by walking the IOMMU.  A list that was lost never comes back.
+ * Losing the list is mostly allowed at any time (there was no memory): the runs are then
+ * found by walking the IOMMU.  A list that was lost never comes back.  Which frames are
+ * pinned, but not charged, the IOMMU does not know: a list with some of those is kept,
+ * or MAP fails.
  *
  * Pure: knows nothing of the IOMMU or of user memory.
  */
@@ -79,19 +81,43 @@ static struct vfio_runs_chunk *runs_grow(struct vfio_runs *runs)
 	return chunk;
 }
 
+/* There was no memory for some of what was to be appended: go back to what there was, @old. */
+static void runs_restore(struct vfio_runs *runs, const struct vfio_runs *old, unsigned int used)
+{
+	struct vfio_runs_chunk *chunk, *next;
+
+	for (chunk = old->last ? old->last->next : runs->first; chunk; chunk = next) {
+		next = chunk->next;
+		kfree(chunk);
+	}
+	*runs = *old;
+	if (runs->last) {
+		runs->last->next = NULL;
+		runs->last->used = used;
+	}
+}
+
 /**
  * vfio_runs_append() - append runs
- * @runs: run list; nothing happens if it is lost
- * @run: the runs
- * @nr: how many
+ * @runs: run list; unless it has to be exact, nothing happens if it is lost
+ * @run: the runs, of one kind
+ * @nr: how many, at least one
  *
  * Context: may sleep; may lose the list.
+ * Return: 0; -ENOMEM if the list would be lost and has to be exact: it is as before then.
  */
-void vfio_runs_append(struct vfio_runs *runs, const struct vfio_run *run, unsigned int nr)
+int vfio_runs_append(struct vfio_runs *runs, const struct vfio_run *run, unsigned int nr)
 {
+	unsigned int used = runs->last ? runs->last->used : 0;
 	struct vfio_runs_chunk *chunk;
+	struct vfio_runs old = *runs;
 	unsigned int i, n;
 
+	if (unlikely(vfio_run_pinned(*run) && !vfio_run_charged(*run))) {
+		if (runs->lost)
+			return -ENOMEM;
+		runs->exact = true;
+	}
 	while (nr && !runs->lost) {
 		if (runs->ninplace < ARRAY_SIZE(runs->inplace)) {
 			runs->inplace[runs->ninplace++] = *run++;
@@ -101,10 +127,14 @@ void vfio_runs_append(struct vfio_runs *runs, const struct vfio_run *run, unsign
 		chunk = runs->last;
 		if (!chunk || chunk->used == chunk->capacity)
 			chunk = runs_grow(runs);
+		if (!chunk && runs->exact) {
+			runs_restore(runs, &old, used);
+			return -ENOMEM;
+		}
 		if (!chunk) {
 			vfio_runs_free(runs);
 			runs->lost = true;
-			return;
+			return 0;
 		}
 		n = min(nr, chunk->capacity - chunk->used);
 		for (i = 0; i < n; i++)
@@ -113,6 +143,7 @@ void vfio_runs_append(struct vfio_runs *runs, const struct vfio_run *run, unsign
 		run += n;
 		nr -= n;
 	}
+	return 0;
 }
 
 /**

@@ -144,6 +144,8 @@ static enum vfio_unmap_walk unmap_walk(const struct vfio_dma *dma,
 {
 	unsigned int forced = READ_ONCE(vfio_type1_params.unmap_walk);
 
+	if (dma->runs.exact)
+		return VFIO_UNMAP_RUNS;
 	if (forced == VFIO_UNMAP_FGSP || forced == VFIO_UNMAP_COARSE)
 		return forced;
 	if (!dma->runs.lost)
@@ -193,13 +195,11 @@ static struct vfio_run window_unmap_page(struct vfio_window *w, u64 iova, unsign
 {
 	phys_addr_t phys = iommu_iova_to_phys(w->domain->domain, iova);
 	unsigned long pfn = PHYS_PFN(phys);
-	u64 flags = vfio_run_flags(prot);
+	u64 flags = vfio_run_flags(prot) | vfio_pfn_kind(pfn);
 	size_t size;
 
 	if (!phys)
 		return vfio_run_make(0, 0, 0);
-	if (vfio_pfn_is_reserved(pfn))
-		flags |= VFIO_RUN_RESERVED;
 	size = vfio_gather_unmap(&w->gather, w->domain, iova, PAGE_SIZE);
 	return vfio_run_make(pfn, min(max, size >> PAGE_SHIFT), flags);
 }
@@ -237,8 +237,8 @@ static void window_walk(struct vfio_window *w, const struct vfio_dma *dma,
 }
 
 /*
- * Gather a mapping of registered memory, whose pins are not ours, as if it was
- * reserved: only where runs have to end matters.
+ * Gather a mapping of registered memory, whose pins are not ours: only where runs have
+ * to end matters.
  */
 static void window_add_region(struct vfio_window *w, const struct vfio_dma *dma)
 {
@@ -249,7 +249,7 @@ static void window_add_region(struct vfio_window *w, const struct vfio_dma *dma)
 
 		npages = (VFIO_RUN_BYTES_MAX - (iova & (VFIO_RUN_BYTES_MAX - 1))) >> PAGE_SHIFT;
 		npages = min(npages, dma->mapped - page);
-		window_add(w, iova, vfio_run_make(0, npages, VFIO_RUN_RESERVED));
+		window_add(w, iova, vfio_run_make(0, npages, 0));
 	}
 }
 

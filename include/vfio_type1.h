@@ -8,7 +8,10 @@
  *    exclusive; an IOVA may reach U64_MAX, so ranges are kept as first and last.
  *  - mapping (struct vfio_dma): what one VFIO_IOMMU_MAP_DMA made.
  *  - run: a stretch of a mapping given to iommu_map() in one call: physically
- *    contiguous and of one kind, RAM or reserved.
+ *    contiguous and of one kind: pinned or not, charged or not.
+ *  - RAM: pages that are pinned and charged.
+ *  - reserved: page frames without a struct page, or with PageReserved.  They are not
+ *    charged; whether they are pinned depends on how they were found.
  *  - run list: the runs of a mapping, a word each.
  *  - window: whole runs taken out of the primary domain before one IOTLB sync.
  *  - primary domain: the first one of a container; where a run list was lost,
@@ -164,7 +167,8 @@ void vfio_type1_queue(struct work_struct *work);
 
 /**
  * struct vfio_run - physically contiguous pages of one kind
- * @word: length in pages, VFIO_RUN_WRITE, VFIO_RUN_RESERVED, first page frame
+ * @word: length in pages, VFIO_RUN_WRITE, VFIO_RUN_PINNED, VFIO_RUN_CHARGED, first page
+ *	frame
  *
  * A word, since there may be one for each page; use the functions below.
  */
@@ -175,9 +179,14 @@ struct vfio_run {
 #define VFIO_RUN_NPAGES_BITS	20
 /* The device may have written to the pages. */
 #define VFIO_RUN_WRITE		BIT_ULL(VFIO_RUN_NPAGES_BITS)
-/* The pages are neither counted as locked memory nor pinned. */
-#define VFIO_RUN_RESERVED	BIT_ULL(VFIO_RUN_NPAGES_BITS + 1)
-#define VFIO_RUN_PFN_SHIFT	(VFIO_RUN_NPAGES_BITS + 2)
+/* The pages are pinned, once each. */
+#define VFIO_RUN_PINNED		BIT_ULL(VFIO_RUN_NPAGES_BITS + 1)
+/* The pages count as locked memory.  All that do are pinned. */
+#define VFIO_RUN_CHARGED	BIT_ULL(VFIO_RUN_NPAGES_BITS + 2)
+#define VFIO_RUN_PFN_SHIFT	(VFIO_RUN_NPAGES_BITS + 3)
+
+#define VFIO_RUN_RAM		(VFIO_RUN_PINNED | VFIO_RUN_CHARGED)
+#define VFIO_RUN_KIND		VFIO_RUN_RAM
 
 static_assert(VFIO_RUN_PAGES_MAX < BIT_ULL(VFIO_RUN_NPAGES_BITS));
 
@@ -185,7 +194,7 @@ static_assert(VFIO_RUN_PAGES_MAX < BIT_ULL(VFIO_RUN_NPAGES_BITS));
  * vfio_run_make() - describe a run
  * @pfn: first page frame
  * @npages: how many pages, VFIO_RUN_PAGES_MAX at most
- * @flags: VFIO_RUN_WRITE, VFIO_RUN_RESERVED
+ * @flags: VFIO_RUN_WRITE, VFIO_RUN_PINNED, VFIO_RUN_CHARGED
  *
  * Return: the run.
  */
@@ -209,9 +218,14 @@ static inline bool vfio_run_write(struct vfio_run run)
 	return run.word & VFIO_RUN_WRITE;
 }
 
-static inline bool vfio_run_reserved(struct vfio_run run)
+static inline bool vfio_run_pinned(struct vfio_run run)
 {
-	return run.word & VFIO_RUN_RESERVED;
+	return run.word & VFIO_RUN_PINNED;
+}
+
+static inline bool vfio_run_charged(struct vfio_run run)
+{
+	return run.word & VFIO_RUN_CHARGED;
 }
 
 struct vfio_runs_chunk;
@@ -222,6 +236,8 @@ struct vfio_runs_chunk;
  * @ninplace: how many of them there are
  * @nchunks: chunks, up to the number of different sizes less one
  * @lost: there was no memory to go on
+ * @exact: pages are pinned that are not charged: no page frame shows that, so that this
+ *	list must not get lost
  * @first: chunks with the further runs
  * @last: the last chunk
  *
@@ -232,6 +248,7 @@ struct vfio_runs {
 	u8 ninplace;
 	u8 nchunks;
 	bool lost;
+	bool exact;
 	struct vfio_runs_chunk *first;
 	struct vfio_runs_chunk *last;
 };
@@ -250,7 +267,7 @@ struct vfio_runs_iter {
 
 void vfio_runs_init(struct vfio_runs *runs);
 void vfio_runs_free(struct vfio_runs *runs);
-void vfio_runs_append(struct vfio_runs *runs, const struct vfio_run *run, unsigned int nr);
+int vfio_runs_append(struct vfio_runs *runs, const struct vfio_run *run, unsigned int nr);
 void vfio_runs_begin(const struct vfio_runs *runs, struct vfio_runs_iter *iter);
 bool vfio_runs_more(struct vfio_runs_iter *iter);
 
@@ -618,6 +635,17 @@ unsigned long vfio_pin_flush(const struct vfio_run *run, unsigned int nr);
 #define VFIO_FAULT_IN_MAX	1000
 
 int vfio_user_fault_in(const void __user *at, unsigned long size, bool write);
+
+/**
+ * vfio_pfn_kind() - what was done to a frame, for all that the frame shows
+ * @pfn: page frame number, mapped for a mapping whose run list needs not be exact
+ *
+ * Return: VFIO_RUN_RAM, or 0.
+ */
+static inline u64 vfio_pfn_kind(unsigned long pfn)
+{
+	return vfio_pfn_is_reserved(pfn) ? 0 : VFIO_RUN_RAM;
+}
 
 /**
  * vfio_run_flags() - what the protection of a mapping means for its runs
@@ -1208,6 +1236,7 @@ int vfio_vaddr_update(struct vfio_type1_container *container, u64 iova, u64 vadd
  * @iova: first byte of the page
  * @pfn: page frame
  * @refs: times it was pinned
+ * @kind: VFIO_RUN_PINNED, VFIO_RUN_CHARGED: what was done, here or by its region
  * @own: the page is registered memory's, which was unmapped; a reference to it is held
  */
 struct vfio_external_pin {
@@ -1215,6 +1244,7 @@ struct vfio_external_pin {
 	u64 iova;
 	unsigned long pfn;
 	unsigned int refs;
+	u64 kind;
 	bool own;
 };
 

@@ -389,6 +389,31 @@ static void reserved_pages_are_not_charged(struct kunit *test)
 	ClearPageReserved(fx->hole);
 }
 
+/* In an ordinary area they are pinned all the same, also if the mapping goes first. */
+static void reserved_pages_are_unpinned_if_they_were_pinned(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	struct page *pages[8];
+
+	SetPageReserved(fx->pages[3]);
+	SetPageReserved(fx->pages[7]);
+	KUNIT_EXPECT_EQ(test, 8, pin_at(fx, LOW_IOVA, 8, RW, pages));
+	KUNIT_EXPECT_EQ(test, 8, pin_at(fx, LOW_IOVA, 8, RW, pages));
+	KUNIT_EXPECT_PTR_EQ(test, pages[3], fx->pages[3]);
+	expect_pins(test, 0, 8, 6);
+	KUNIT_EXPECT_EQ(test, vfio_external_count(low(fx), LOW_IOVA, 8), 6UL);
+	vfio_external_unpin(fx->container, LOW_IOVA, 8);
+	expect_pins(test, 0, 8, 6);
+	vfio_external_unpin(fx->container, LOW_IOVA, 7);
+	expect_pins(test, 7, 8, 0);
+	/* What it is told to unpin: of these only the last one is pinned. */
+	fx->pinned = 8;
+	must_unmap(test, LOW_IOVA, LOW_SIZE);
+	expect_pins(test, 0, 0, 0);
+	ClearPageReserved(fx->pages[3]);
+	ClearPageReserved(fx->pages[7]);
+}
+
 /* RLIMIT_MEMLOCK is exact to the page, also here. */
 static void pins_mind_the_memlock_limit(struct kunit *test)
 {
@@ -1100,6 +1125,7 @@ static struct kunit_case external_cases[] = {
 	KUNIT_CASE(pins_are_all_or_none),
 	KUNIT_CASE(pins_that_cannot_be_had),
 	KUNIT_CASE(reserved_pages_are_not_charged),
+	KUNIT_CASE(reserved_pages_are_unpinned_if_they_were_pinned),
 	KUNIT_CASE(pins_mind_the_memlock_limit),
 	KUNIT_CASE(count_is_that_of_the_range),
 	KUNIT_CASE(kept_pages_are_charged_once),

@@ -139,7 +139,8 @@ static void expect_chunk(struct kunit *test, struct mock_iommu *mock, u64 iova,
 	KUNIT_EXPECT_EQ(test, vfio_run_pfn(run), (unsigned long)PHYS_PFN(phys));
 	KUNIT_EXPECT_EQ_MSG(test, vfio_run_npages(run), (unsigned long)npages,
 			    "IOVA %#llx, of %lu pages", iova, max);
-	KUNIT_EXPECT_EQ(test, vfio_run_reserved(run), vfio_pfn_is_reserved(PHYS_PFN(phys)));
+	KUNIT_EXPECT_EQ(test, vfio_run_charged(run), !vfio_pfn_is_reserved(PHYS_PFN(phys)));
+	KUNIT_EXPECT_EQ(test, vfio_run_pinned(run), vfio_run_charged(run));
 	KUNIT_EXPECT_TRUE(test, vfio_run_write(run));
 	run = vfio_fgsp_chunk(&mock->domain, iova, max, IOMMU_READ);
 	KUNIT_EXPECT_FALSE(test, vfio_run_write(run));

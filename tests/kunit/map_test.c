@@ -776,8 +776,8 @@ static void large_folios_are_runs_as_far_as_in_order(struct kunit *test)
 }
 
 /*
- * RAM, reserved frames, RAM in one mapping: never in one run, although here they
- * are neighbours in physical memory, and only RAM is pinned and charged.
+ * RAM, a device's reserved frames, RAM in one mapping: never in one run, although here
+ * they are neighbours in physical memory, and only RAM is pinned and charged.
  */
 static void ram_and_reserved_are_told_apart(struct kunit *test)
 {
@@ -840,6 +840,101 @@ static void reserved_frames_do_not_continue_ram(struct kunit *test)
 	drop_user_memory(test);
 	for (i = 0; i < ARRAY_SIZE(order); i++)
 		KUNIT_EXPECT_EQ_MSG(test, page_ref_count(fx->pages[i]), 1, "page %u", order[i]);
+}
+
+/* Some of the pages are reserved from here on, or are not any more. */
+static void set_reserved(struct fixture *fx, unsigned int first, unsigned int end, bool reserved)
+{
+	for (; first < end; first++) {
+		if (reserved)
+			SetPageReserved(fx->pages[first]);
+		else
+			ClearPageReserved(fx->pages[first]);
+	}
+}
+
+/*
+ * Reserved pages that are in an ordinary area are pinned, and unpinned, but not charged.  In
+ * the area of a device they are not pinned.  To the IOMMU both are the same.
+ */
+static void reserved_pages_are_unpinned_if_they_were_pinned(struct kunit *test)
+{
+	static const unsigned int npages[] = { 20, 12, 12, 20 };
+	struct fixture *fx = test->priv;
+	unsigned int w, i;
+
+	add_domain(test, test->param_value);
+	make_user_memory(test, SEQUENTIAL, 64);
+	set_reserved(fx, 20, 44, true);
+	user_map_pfns(test, fx->vaddr + 32 * PAGE_SIZE, page_to_pfn(fx->pages[32]), 12);
+
+	for (w = 0; w < ARRAY_SIZE(walks); w++) {
+		vfio_type1_params.unmap_walk = walks[w];
+		KUNIT_ASSERT_EQ(test, 0, map_all(test, 0, RW));
+		expect_run_lengths(test, 0, npages, ARRAY_SIZE(npages));
+		KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm + 40);
+		for (i = 0; i < 64; i++) {
+			KUNIT_ASSERT_EQ(test, page_to_phys(fx->pages[i]),
+					iommu_iova_to_phys(&fx->mock[0]->domain, i * PAGE_SIZE));
+			KUNIT_ASSERT_EQ_MSG(test, page_ref_count(fx->pages[i]),
+					    i >= 32 && i < 44 ? 1 : REFS_PINNED, "page %u", i);
+		}
+		expect_unmap(test, 0, 64);
+		for (i = 0; i < 64; i++)
+			KUNIT_ASSERT_EQ_MSG(test, page_ref_count(fx->pages[i]),
+					    i >= 32 && i < 44 ? 1 : REFS_UNPINNED, "page %u", i);
+		KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm);
+		mock_iommu_expect_empty(test, fx->mock[0]);
+	}
+	set_reserved(fx, 20, 44, false);
+	drop_user_memory(test);
+}
+
+/*
+ * A run list that says which reserved pages are pinned is not lost for want of memory, and
+ * such pages do not come into one that was: MAP fails rather.  Then nothing is left of it.
+ */
+static void no_pin_is_lost_with_the_run_list(struct kunit *test)
+{
+	/* In a list that has to grow later, has grown before, or fails to grow with them. */
+	static const unsigned int firsts[] = { 0, 1, 10, 30, 63 };
+	struct fixture *fx = test->priv;
+	unsigned int f, w, nth, tries;
+	bool came;
+	int ret;
+
+	add_domain(test, test->param_value);
+	make_user_memory(test, SINGLES, 64);
+	for (f = 0; f < ARRAY_SIZE(firsts); f++) {
+		unsigned int end = min(firsts[f] + 3, 64U);
+
+		set_reserved(fx, firsts[f], end, true);
+		for (w = 0; w < ARRAY_SIZE(walks); w++) {
+			unsigned int failed = 0, charged;
+
+			vfio_type1_params.unmap_walk = walks[w];
+			for (nth = 1, tries = 0, came = true; came && tries < 1000; nth++, tries++) {
+				fault_nth(nth);
+				ret = map_all(test, 0, RW);
+				came = fault_end();
+				if (ret) {
+					KUNIT_ASSERT_EQ(test, -ENOMEM, ret);
+					expect_nothing(test);
+					failed++;
+					continue;
+				}
+				charged = user_locked_vm() - fx->locked_vm;
+				KUNIT_ASSERT_EQ(test, charged, 64 - (end - firsts[f]));
+				KUNIT_ASSERT_FALSE(test, find_mapping(fx, 0)->runs.lost);
+				expect_unmap(test, 0, 64);
+				expect_nothing(test);
+			}
+			KUNIT_EXPECT_FALSE(test, came);
+			KUNIT_EXPECT_GT(test, failed, 0U);
+		}
+		set_reserved(fx, firsts[f], end, false);
+	}
+	drop_user_memory(test);
 }
 
 /* ---- areas whose frames come by a fault ---- */
@@ -1475,6 +1570,8 @@ static struct kunit_case map_cases[] = {
 	KUNIT_CASE_PARAM(runs_of_mmio_cross_batches, mock_flavour_gen),
 	KUNIT_CASE_PARAM(ram_and_reserved_are_told_apart, mock_flavour_gen),
 	KUNIT_CASE_PARAM(reserved_frames_do_not_continue_ram, mock_flavour_gen),
+	KUNIT_CASE_PARAM(reserved_pages_are_unpinned_if_they_were_pinned, mock_flavour_gen),
+	KUNIT_CASE_PARAM(no_pin_is_lost_with_the_run_list, mock_flavour_gen),
 	KUNIT_CASE_PARAM(missing_frames_are_faulted_in, mock_flavour_gen),
 	KUNIT_CASE_PARAM(frames_that_cannot_be_had, mock_flavour_gen),
 	KUNIT_CASE_PARAM(last_page_of_addresses_is_no_memory, mock_flavour_gen),

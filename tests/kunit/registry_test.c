@@ -389,6 +389,45 @@ static void every_page_of_every_layout_is_found(struct kunit *test)
 	}
 }
 
+/* Reserved pages are pinned, and unpinned, but not charged, also as the region's end comes. */
+static void reserved_pages_are_unpinned(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+	unsigned int layout, i;
+
+	for (layout = 0; layout < NR_LAYOUTS; layout++) {
+		make_memory(test, layout);
+		for (i = 100; i < 120; i++)
+			SetPageReserved(fx->pages[i]);
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, NPAGES, false));
+		expect_pins(test, 0, NPAGES, 1);
+		expect_charge(test, NPAGES - 20);
+		KUNIT_EXPECT_EQ(test, vfio_region_count_ram(only_region(test), 0, NPAGES),
+				NPAGES - 20UL);
+		KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 90, 30));
+		expect_mapped(test, 0, 0, 90, 30, RW);
+		must_unmap(test, 0, 0, 30);
+		expect_pins(test, 0, NPAGES, 1);
+		KUNIT_ASSERT_EQ(test, 0, unreg(test, 0, 0, NPAGES));
+		expect_nothing(test);
+
+		/* What is mapped stays longer. */
+		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, NPAGES, false));
+		KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 110, 30));
+		vfio_registry_orphan(fx->container[0]->registry);
+		queue_flush();
+		expect_pins(test, 0, 110, 0);
+		expect_pins(test, 110, 30, 1);
+		expect_pins(test, 140, NPAGES - 140, 0);
+		expect_charge(test, 20);
+		must_unmap(test, 0, 0, 30);
+		expect_nothing(test);
+		for (i = 100; i < 120; i++)
+			ClearPageReserved(fx->pages[i]);
+		drop_memory(fx);
+	}
+}
+
 /* No more than a word per slot where frames follow each other, and one per page else. */
 static void contiguous_memory_needs_a_word_per_slot(struct kunit *test)
 {
@@ -2695,6 +2734,7 @@ static void random_requests_match_a_model(struct kunit *test)
 static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(every_page_of_every_layout_is_found),
 	KUNIT_CASE(contiguous_memory_needs_a_word_per_slot),
+	KUNIT_CASE(reserved_pages_are_unpinned),
 	KUNIT_CASE(same_region_again_takes_a_reference),
 	KUNIT_CASE(changed_memory_is_not_registered_again),
 	KUNIT_CASE(registering_keeps_nobody_waiting),

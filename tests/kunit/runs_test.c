@@ -31,7 +31,7 @@ static struct vfio_run extreme_run(unsigned int i)
 	static const u64 pfns[] = { 0, PFN_MAX, 1 };
 
 	return vfio_run_make(pfns[i % 3], npages[i % 4],
-			     (i / 12 % 2 ? VFIO_RUN_RESERVED : 0) | (i & 1 ? VFIO_RUN_WRITE : 0));
+			     (i / 12 % 2 ? 0 : VFIO_RUN_RAM) | (i & 1 ? VFIO_RUN_WRITE : 0));
 }
 
 #define NR_EXTREMES	24
@@ -79,7 +79,8 @@ static void expect_runs(struct kunit *test, const struct vfio_runs *runs,
 static void run_keeps_what_it_is_made_of(struct kunit *test)
 {
 	static const u64 flags[] = {
-		0, VFIO_RUN_WRITE, VFIO_RUN_RESERVED, VFIO_RUN_WRITE | VFIO_RUN_RESERVED,
+		0, VFIO_RUN_WRITE, VFIO_RUN_PINNED, VFIO_RUN_WRITE | VFIO_RUN_PINNED,
+		VFIO_RUN_CHARGED, VFIO_RUN_RAM, VFIO_RUN_WRITE | VFIO_RUN_RAM,
 	};
 	static const unsigned long npages[] = { 0, 1, VFIO_RUN_PAGES_MAX - 1, VFIO_RUN_PAGES_MAX };
 	static const unsigned long pfns[] = { 0, 1, PFN_MAX - 1, PFN_MAX };
@@ -94,8 +95,10 @@ static void run_keeps_what_it_is_made_of(struct kunit *test)
 				KUNIT_EXPECT_EQ(test, vfio_run_npages(run), npages[n]);
 				KUNIT_EXPECT_EQ(test, vfio_run_write(run),
 						!!(flags[f] & VFIO_RUN_WRITE));
-				KUNIT_EXPECT_EQ(test, vfio_run_reserved(run),
-						!!(flags[f] & VFIO_RUN_RESERVED));
+				KUNIT_EXPECT_EQ(test, vfio_run_pinned(run),
+						!!(flags[f] & VFIO_RUN_PINNED));
+				KUNIT_EXPECT_EQ(test, vfio_run_charged(run),
+						!!(flags[f] & VFIO_RUN_CHARGED));
 			}
 }
 
@@ -190,7 +193,7 @@ static void random_long_lists(struct kunit *test)
 
 			model[i] = vfio_run_make((pfn & PFN_MAX) >> prandom_u32_state(&rnd) % 40,
 						 npages, prandom_u32_state(&rnd) & 1 ?
-						 VFIO_RUN_RESERVED : VFIO_RUN_WRITE);
+						 VFIO_RUN_RAM : VFIO_RUN_WRITE);
 		}
 		vfio_runs_init(&runs);
 		add_runs(&runs, model, nr);
@@ -313,6 +316,60 @@ static void list_without_memory_is_lost(struct kunit *test)
 			    nth - 2, LIST_MAX);
 }
 
+/* With an exact run in it, at @at, the list stays what it was whenever memory is short. */
+static void expect_kept(struct kunit *test, const struct vfio_run *model, unsigned int at,
+			unsigned int nr, unsigned int at_once)
+{
+	unsigned int nth, n, had;
+	struct vfio_runs runs;
+	bool came = true;
+	int ret = 0;
+
+	for (nth = 1; came; nth++) {
+		vfio_runs_init(&runs);
+		fault_nth(nth);
+		for (had = 0; had < nr && !ret; had += n) {
+			/* Runs of one kind at a time. */
+			n = had == at ? 1 : min(had < at ? at - had : nr - had, at_once);
+			ret = vfio_runs_append(&runs, &model[had], n);
+			if (ret)
+				break;
+		}
+		came = fault_end();
+		KUNIT_ASSERT_TRUE(test, !ret || ret == -ENOMEM);
+		if (ret && runs.lost) {
+			/* Lost before: then nothing exact gets into it. */
+			KUNIT_ASSERT_EQ(test, had, at);
+		} else {
+			KUNIT_ASSERT_FALSE(test, runs.lost);
+			expect_runs(test, &runs, model, had);
+			/* It can go on. */
+			for (; had < nr; had++)
+				KUNIT_ASSERT_EQ(test, 0, vfio_runs_append(&runs, &model[had], 1));
+			expect_runs(test, &runs, model, nr);
+		}
+		ret = 0;
+		vfio_runs_free(&runs);
+	}
+}
+
+/* A list that has to be exact is not lost, and one that was lost cannot become exact. */
+static void exact_list_is_not_lost(struct kunit *test)
+{
+	static const unsigned int ats[] = { 0, 1, 2, 3, 15, 16, 17, 300, LIST_MAX - 1 };
+	struct vfio_run *model = alloc_model(test, LIST_MAX);
+	unsigned int a, nr;
+
+	for (a = 0; a < ARRAY_SIZE(ats); a++) {
+		for (nr = 0; nr < LIST_MAX; nr++)
+			model[nr] = vfio_run_make(nr, 1, nr == ats[a] ? VFIO_RUN_PINNED :
+								       VFIO_RUN_RAM);
+		expect_kept(test, model, ats[a], LIST_MAX, 1);
+		expect_kept(test, model, ats[a], LIST_MAX, 37);
+		expect_kept(test, model, ats[a], LIST_MAX, LIST_MAX);
+	}
+}
+
 static struct kunit_case runs_cases[] = {
 	KUNIT_CASE(run_keeps_what_it_is_made_of),
 	KUNIT_CASE(run_grows_in_place),
@@ -324,6 +381,7 @@ static struct kunit_case runs_cases[] = {
 	KUNIT_CASE(end_of_list_stays_the_end),
 	KUNIT_CASE(two_runs_need_no_memory),
 	KUNIT_CASE(list_without_memory_is_lost),
+	KUNIT_CASE(exact_list_is_not_lost),
 	{}
 };
 
