@@ -299,10 +299,10 @@ static unsigned long pages_in_order(struct page **pages, unsigned long max)
 	unsigned long n = 1;
 
 	max = min_t(unsigned long, max, folio_nr_pages(folio) - folio_page_idx(folio, page));
-	/* Is mapped as a whole, or not at all. */
-	if (folio_test_hugetlb(folio))
-		return max;
-	/* Page tables may have them in any order. This loop is all that is done per page. */
+	/*
+	 * Page tables may have them in any order, also those of a hugetlb folio, which drivers
+	 * take apart. This loop is all that is done per page.
+	 */
 	for (; n + 4 <= max; n += 4) {
 		if (pages[n] != page + n || pages[n + 1] != page + n + 1 ||
 		    pages[n + 2] != page + n + 2 || pages[n + 3] != page + n + 3)
