@@ -81,8 +81,8 @@ void vfio_fgsp_probe(struct vfio_domain *domain, const struct vfio_iova_set *iov
  * @prot: IOMMU_READ, IOMMU_WRITE
  *
  * Context: may sleep.
- * Return: what is there, which is pinned if it is RAM; a run without pages if the IOMMU has no translation for
- * @iova.
+ * Return: what is there, which is pinned if it is RAM; a run without pages if the IOMMU has
+ * no translation for @iova.
  */
 struct vfio_run vfio_fgsp_chunk(struct iommu_domain *domain, u64 iova, unsigned long max,
 				int prot)

@@ -81,20 +81,55 @@ static struct vfio_runs_chunk *runs_grow(struct vfio_runs *runs)
 	return chunk;
 }
 
-/* There was no memory for some of what was to be appended: go back to what there was, @old. */
-static void runs_restore(struct vfio_runs *runs, const struct vfio_runs *old, unsigned int used)
+/* Append runs.  Return: false if there was no memory for some of them. */
+static bool runs_append(struct vfio_runs *runs, const struct vfio_run *run, unsigned int nr)
 {
-	struct vfio_runs_chunk *chunk, *next;
+	struct vfio_runs_chunk *chunk;
+	unsigned int i, n;
 
-	for (chunk = old->last ? old->last->next : runs->first; chunk; chunk = next) {
+	while (nr) {
+		if (runs->ninplace < ARRAY_SIZE(runs->inplace)) {
+			runs->inplace[runs->ninplace++] = *run++;
+			nr--;
+			continue;
+		}
+		chunk = runs->last;
+		if (!chunk || chunk->used == chunk->capacity)
+			chunk = runs_grow(runs);
+		if (!chunk)
+			return false;
+		n = min(nr, chunk->capacity - chunk->used);
+		for (i = 0; i < n; i++)
+			chunk->runs[chunk->used + i] = run[i];
+		chunk->used += n;
+		run += n;
+		nr -= n;
+	}
+	return true;
+}
+
+/* Append runs to a list that has to be exact from now on: all of them, or none. */
+static int runs_append_exact(struct vfio_runs *runs, const struct vfio_run *run, unsigned int nr)
+{
+	unsigned int used = runs->last ? runs->last->used : 0;
+	struct vfio_runs_chunk *chunk, *next;
+	struct vfio_runs old = *runs;
+
+	if (runs->lost)
+		return -ENOMEM;
+	runs->exact = true;
+	if (runs_append(runs, run, nr))
+		return 0;
+	for (chunk = old.last ? old.last->next : runs->first; chunk; chunk = next) {
 		next = chunk->next;
 		kfree(chunk);
 	}
-	*runs = *old;
+	*runs = old;
 	if (runs->last) {
 		runs->last->next = NULL;
 		runs->last->used = used;
 	}
+	return -ENOMEM;
 }
 
 /**
@@ -108,40 +143,11 @@ static void runs_restore(struct vfio_runs *runs, const struct vfio_runs *old, un
  */
 int vfio_runs_append(struct vfio_runs *runs, const struct vfio_run *run, unsigned int nr)
 {
-	unsigned int used = runs->last ? runs->last->used : 0;
-	struct vfio_runs_chunk *chunk;
-	struct vfio_runs old = *runs;
-	unsigned int i, n;
-
-	if (unlikely(vfio_run_pinned(*run) && !vfio_run_charged(*run))) {
-		if (runs->lost)
-			return -ENOMEM;
-		runs->exact = true;
-	}
-	while (nr && !runs->lost) {
-		if (runs->ninplace < ARRAY_SIZE(runs->inplace)) {
-			runs->inplace[runs->ninplace++] = *run++;
-			nr--;
-			continue;
-		}
-		chunk = runs->last;
-		if (!chunk || chunk->used == chunk->capacity)
-			chunk = runs_grow(runs);
-		if (!chunk && runs->exact) {
-			runs_restore(runs, &old, used);
-			return -ENOMEM;
-		}
-		if (!chunk) {
-			vfio_runs_free(runs);
-			runs->lost = true;
-			return 0;
-		}
-		n = min(nr, chunk->capacity - chunk->used);
-		for (i = 0; i < n; i++)
-			chunk->runs[chunk->used + i] = run[i];
-		chunk->used += n;
-		run += n;
-		nr -= n;
+	if (unlikely(runs->exact || (run->word & VFIO_RUN_KIND) == VFIO_RUN_PINNED))
+		return runs_append_exact(runs, run, nr);
+	if (!runs->lost && !runs_append(runs, run, nr)) {
+		vfio_runs_free(runs);
+		runs->lost = true;
 	}
 	return 0;
 }
