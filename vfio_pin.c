@@ -18,7 +18,7 @@
 
 #include <linux/file.h>
 #include <linux/fs.h>
-#include <linux/hugetlb_inline.h>
+#include <linux/hugetlb.h>
 #include <linux/magic.h>
 #include <linux/pagemap.h>
 #include <linux/sched/signal.h>
@@ -121,13 +121,93 @@ unlock:
 	return ret;
 }
 
+/*
+ * Look at the area that memory to be read is of, on a kernel that does not unshare private
+ * memory of its own accord: so that the device sees what the process writes later, it is
+ * pinned as if the device wrote, too.  Not if nobody may read it, and not hugetlb memory that
+ * may not be written, where GUP will not.
+ *
+ * @want is cut where the area ends.  Return: flags for GUP, or -EFAULT for a device's area.
+ */
+static int pin_unshare(struct mm_struct *mm, unsigned long vaddr, int *want)
+{
+	struct vm_area_struct *vma;
+	int ret = 0;
+
+	mmap_read_lock(mm);
+	vaddr = untagged_addr_remote(mm, vaddr);
+	vma = vma_lookup(mm, vaddr);
+	if (vma) {
+		*want = min_t(unsigned long, *want, (vma->vm_end - vaddr) >> PAGE_SHIFT);
+		if (vma->vm_flags & (VM_IO | VM_PFNMAP))
+			ret = -EFAULT;
+		else if (!is_cow_mapping(vma->vm_flags) || !(vma->vm_flags & VM_READ))
+			ret = 0;
+		else if (vma->vm_flags & VM_WRITE)
+			ret = FOLL_WRITE;
+		else if (!is_vm_hugetlb_page(vma))
+			ret = FOLL_WRITE | FOLL_FORCE;
+	}
+	mmap_read_unlock(mm);
+	return ret;
+}
+
+/* Pages that are quicker looked at than their area. */
+#define FEW_PAGES	16
+
+/* Are all pages of a batch anonymous?  That is a process's own memory, in any area. */
+static bool pin_few_anon(const struct vfio_pin_batch *batch, long got)
+{
+	if (got > FEW_PAGES)
+		return false;
+	while (got--) {
+		if (!PageAnon(batch->pages[got]))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * GUP pins nothing of a device's area, unless it finds the page in the page table, without a
+ * look at the area.  So look at the areas of @got pages afterwards, and give back what comes
+ * from the first one of a device on.  Return: pages left; -EFAULT if that is none.
+ *
+ * Who exchanges the area meanwhile gets pages that were in his page table, and are pinned.
+ */
+static long pin_check_areas(struct vfio_pin_batch *batch, struct mm_struct *mm,
+			    unsigned long vaddr, long got)
+{
+	const struct vm_area_struct *vma;
+	unsigned long at, end;
+	long left = got;
+
+	if (pin_few_anon(batch, got))
+		return got;
+	mmap_read_lock(mm);
+	at = untagged_addr_remote(mm, vaddr);
+	for (end = at + (got << PAGE_SHIFT); at < end; at = vma->vm_end) {
+		vma = vma_lookup(mm, at);
+		if (!vma)
+			break;
+		if (vma->vm_flags & (VM_IO | VM_PFNMAP)) {
+			left = got - ((end - at) >> PAGE_SHIFT);
+			break;
+		}
+	}
+	mmap_read_unlock(mm);
+	if (unlikely(left < got))
+		unpin_user_pages(batch->pages + left, got - left);
+	return left ?: -EFAULT;
+}
+
 static int pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned long vaddr,
 		    unsigned long npages, int prot, bool at_hand)
 {
 	unsigned int flags = FOLL_LONGTERM | (prot & IOMMU_WRITE ? FOLL_WRITE : 0) |
 			     (at_hand ? FOLL_NOFAULT : 0);
+	bool look = !VFIO_COMPAT_PIN_UNSHARES && !(prot & IOMMU_WRITE);
 	int want = min_t(unsigned long, npages, batch->capacity);
-	long got;
+	long got = 0;
 
 	if (fatal_signal_pending(current))
 		return -EINTR;
@@ -135,11 +215,18 @@ static int pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned
 	batch->pos = 0;
 	batch->size = 0;
 	batch->pfnmap = false;
+	if (look)
+		got = pin_unshare(mm, vaddr, &want);
+	if (got < 0)
+		return pfnmap_fill(batch, mm, vaddr, npages, false, at_hand, got);
+	flags |= got;
 	if (mm == current->mm) {
 		/* Lockless where it can be, and by whole huge pages (on 6.1, only here). */
 		got = pin_user_pages_fast(vaddr, want, flags, batch->pages);
 		if (got == -EOVERFLOW)
 			got = -EFAULT; /* at the end of all addresses; what the others say */
+		if (got > 0 && !look)
+			got = pin_check_areas(batch, mm, vaddr, got);
 	} else {
 		mmap_read_lock(mm);
 		got = pin_user_pages_remote(mm, vaddr, want, flags, batch->pages, NULL);
@@ -294,23 +381,27 @@ const char *vfio_pin_why_not(struct mm_struct *mm, unsigned long vaddr, int prot
  */
 static unsigned long pages_in_order(struct page **pages, unsigned long max)
 {
-	struct page *page = pages[0];
+	struct page *page = pages[0], **at = pages + 1, **end;
 	struct folio *folio = page_folio(page);
-	unsigned long n = 1;
 
-	max = min_t(unsigned long, max, folio_nr_pages(folio) - folio_page_idx(folio, page));
+	end = pages + min_t(unsigned long, max,
+			    folio_nr_pages(folio) - folio_page_idx(folio, page));
+	page++;
 	/*
 	 * Page tables may have them in any order, also those of a hugetlb folio, which drivers
 	 * take apart. This loop is all that is done per page.
 	 */
-	for (; n + 4 <= max; n += 4) {
-		if (pages[n] != page + n || pages[n + 1] != page + n + 1 ||
-		    pages[n + 2] != page + n + 2 || pages[n + 3] != page + n + 3)
+	for (; end - at >= 8; at += 8, page += 8) {
+		if (at[0] != page || at[1] != page + 1 || at[2] != page + 2 ||
+		    at[3] != page + 3 || at[4] != page + 4 || at[5] != page + 5 ||
+		    at[6] != page + 6 || at[7] != page + 7)
 			break;
 	}
-	while (n < max && pages[n] == page + n)
-		n++;
-	return n;
+	while (at < end && *at == page) {
+		at++;
+		page++;
+	}
+	return at - pages;
 }
 
 /*

@@ -57,6 +57,13 @@ static inline bool vfio_compat_tracks_writes(const struct vm_area_struct *vma)
 #endif
 
 /*
+ * Since 6.2 a long-term pin of private memory for reading gets the process's own page, also
+ * where nothing was written yet ("mm/gup: reliable R/O long-term pinning in COW mappings").
+ * Before, it gets the zero page, or that of the page cache.
+ */
+#define VFIO_COMPAT_PIN_UNSHARES (LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0))
+
+/*
  * 6.12 replaced follow_pte() for drivers by follow_pfnmap_start() ("mm: new
  * follow_pfnmap API"), which also understands huge entries.
  */
