@@ -899,7 +899,7 @@ static void no_pin_is_lost_with_the_run_list(struct kunit *test)
 	/* In a list that has to grow later, has grown before, or fails to grow with them. */
 	static const unsigned int firsts[] = { 0, 1, 10, 30, 63 };
 	struct fixture *fx = test->priv;
-	unsigned int f, w, nth, tries;
+	unsigned int f, w, nth;
 	bool came;
 	int ret;
 
@@ -913,7 +913,8 @@ static void no_pin_is_lost_with_the_run_list(struct kunit *test)
 			unsigned int failed = 0, charged;
 
 			vfio_type1_params.unmap_walk = walks[w];
-			for (nth = 1, tries = 0, came = true; came && tries < 1000; nth++, tries++) {
+			came = true;
+			for (nth = 1; came && nth <= 1000; nth++) {
 				fault_nth(nth);
 				ret = map_all(test, 0, RW);
 				came = fault_end();

@@ -291,7 +291,9 @@ static void make_arena(void)
 	part_mmap(HUGETLB, rw, anon | MAP_HUGETLB | MAP_POPULATE, -1, 0);
 	part_mmap(MEMFD, rw, MAP_SHARED, file_of(part_size(MEMFD)), 0);
 	part_mmap(FILE_RO, PROT_READ, MAP_SHARED, file_of(part_size(FILE_RO)), 0);
-	part_mmap(UNTOUCHED_RO, PROT_READ, anon, -1, 0);
+	/* Of private memory the in-tree module of 6.1 takes the zero page, uncharged. */
+	part_mmap(UNTOUCHED_RO, PROT_READ,
+		  kernel_6_1 ? MAP_SHARED | MAP_ANONYMOUS : anon, -1, 0);
 	part_mmap(NO_ACCESS, PROT_NONE, anon, -1, 0);
 	part_mmap(SHORT_FILE, rw, MAP_SHARED, file_of(part_size(SHORT_FILE) / 2), 0);
 	make_bar();
@@ -379,7 +381,9 @@ struct call {
  *  - on 6.1, attaching while addresses are taken back: see op_second_group();
  *  - how much memory a MAP has faulted in before it is refused, which shows when
  *    it is mapped for reading: zero pages aren't charged. So all writable memory
- *    is there from the beginning.
+ *    is there from the beginning;
+ *  - on 6.1, private memory that nobody has touched, mapped for reading: see
+ *    make_arena().
  */
 
 /* Up to 6.12 EINVAL, later, and in this project, EOVERFLOW. */

@@ -595,7 +595,7 @@ static void a_pin_is_paid_for_once_whatever_is_there_now(void **state)
 	struct limit_case c = { .e = *state, .mem = mem_pages(2) };
 	struct emu_fixture *e = *state;
 
-	/* Only there the page is the zero page at last. */
+	/* Only there the page is the zero page at last: here it is another one. */
 	if (!kernel_at_least(6, 2))
 		not_on_intree("charges a page too much when the IOMMU goes");
 	assert_ok(vu_group_open(&e->f->pci[0]));

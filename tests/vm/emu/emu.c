@@ -10,11 +10,14 @@
  *
  * The device remembers what it has pinned, so that it can unpin when told, and
  * when it is closed.
+ *
+ * It can also be mapped: an area of pages, of its own and of others, in any order.
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/delay.h>
+#include <linux/hugetlb.h>
 #include <linux/iommu.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
@@ -30,6 +33,19 @@
 
 #define EMU_RW_MAX	SZ_1M
 
+/* Since 6.3 there is a function for it, and the flags themselves are constant. */
+#ifdef EMU_SETS_VM_FLAGS
+static void emu_set_io(struct vm_area_struct *vma)
+{
+	vma->vm_flags |= VM_IO;
+}
+#else
+static void emu_set_io(struct vm_area_struct *vma)
+{
+	vm_flags_set(vma, VM_IO);
+}
+#endif
+
 /**
  * struct emu - a device
  * @vdev: as the VFIO core knows it
@@ -41,6 +57,10 @@
  * @late_ms: time that @late waits
  * @late: unpins all, if it is not to be done at once when told
  * @state: what user space may see
+ * @area: pages of the area, with a reference each
+ * @area_pages: how many
+ * @area_flags: EMU_AREA_IO, EMU_AREA_RESERVED
+ * @area_own: pages that are the device's own, a bit each
  */
 struct emu {
 	struct vfio_device vdev;
@@ -51,6 +71,10 @@ struct emu {
 	unsigned int late_ms;
 	struct delayed_work late;
 	struct emu_state state;
+	struct page *area[EMU_AREA_MAX];
+	unsigned int area_pages;
+	u32 area_flags;
+	unsigned long area_own;
 };
 
 static struct emu *to_emu(struct vfio_device *vdev)
@@ -112,6 +136,119 @@ static void emu_forget(struct emu *emu)
 	xa_destroy(&emu->held);
 	emu->state.held = 0;
 	mutex_unlock(&emu->lock);
+}
+
+/* ---- The area ---- */
+
+static void emu_area_drop(struct emu *emu)
+{
+	lockdep_assert_held(&emu->lock);
+	while (emu->area_pages) {
+		struct page *page = emu->area[--emu->area_pages];
+
+		if (test_bit(emu->area_pages, &emu->area_own) &&
+		    emu->area_flags & EMU_AREA_RESERVED)
+			ClearPageReserved(page);
+		put_page(page);
+	}
+	emu->area_own = 0;
+}
+
+static int emu_area_add(struct emu *emu, u64 vaddr)
+{
+	unsigned int i = emu->area_pages;
+	int ret = 1;
+
+	if (vaddr) {
+		ret = get_user_pages_fast(vaddr, 1, FOLL_WRITE, &emu->area[i]);
+	} else {
+		emu->area[i] = alloc_page(GFP_KERNEL | __GFP_ZERO);
+		if (!emu->area[i])
+			return -ENOMEM;
+		if (emu->area_flags & EMU_AREA_RESERVED)
+			SetPageReserved(emu->area[i]);
+		__set_bit(i, &emu->area_own);
+	}
+	if (ret == 1)
+		emu->area_pages++;
+	return ret == 1 ? 0 : -EFAULT;
+}
+
+static int emu_area(struct emu *emu, void __user *arg)
+{
+	struct emu_area area;
+	int ret = 0;
+	u32 i;
+
+	if (copy_from_user(&area, arg, sizeof(area)))
+		return -EFAULT;
+	if (area.npages > EMU_AREA_MAX)
+		return -EINVAL;
+	mutex_lock(&emu->lock);
+	emu_area_drop(emu);
+	emu->area_flags = area.flags;
+	for (i = 0; i < area.npages && !ret; i++)
+		ret = emu_area_add(emu, area.pages[i]);
+	mutex_unlock(&emu->lock);
+	return ret;
+}
+
+static int emu_refs(struct emu *emu, void __user *arg)
+{
+	struct emu_refs refs = {};
+	unsigned int i;
+
+	mutex_lock(&emu->lock);
+	for (i = 0; i < emu->area_pages; i++)
+		refs.refs[i] = page_count(emu->area[i]);
+	mutex_unlock(&emu->lock);
+	return copy_to_user(arg, &refs, sizeof(refs)) ? -EFAULT : 0;
+}
+
+/*
+ * Up to 6.1 a page of a huge page that is inserted by itself is counted as one page as it
+ * comes, and as the whole as it goes.  Balance that beforehand.
+ */
+#ifdef EMU_COUNTS_HUGE
+static void emu_count_huge(struct page *page)
+{
+	if (PageHuge(page)) {
+		atomic_dec(&page->_mapcount);
+		atomic_inc(compound_mapcount_ptr(page));
+	}
+}
+#else
+static void emu_count_huge(struct page *page)
+{
+}
+#endif
+
+/* Whoever has the area mapped has the device open. */
+static vm_fault_t emu_fault(struct vm_fault *vmf)
+{
+	struct emu *emu = vmf->vma->vm_private_data;
+
+	if (vmf->pgoff >= emu->area_pages)
+		return VM_FAULT_SIGBUS;
+	vmf->page = emu->area[vmf->pgoff];
+	get_page(vmf->page);
+	emu_count_huge(vmf->page);
+	return 0;
+}
+
+static const struct vm_operations_struct emu_vm_ops = {
+	.fault = emu_fault,
+};
+
+static int emu_mmap(struct vfio_device *vdev, struct vm_area_struct *vma)
+{
+	struct emu *emu = to_emu(vdev);
+
+	vma->vm_private_data = emu;
+	vma->vm_ops = &emu_vm_ops;
+	if (emu->area_flags & EMU_AREA_IO)
+		emu_set_io(vma);
+	return 0;
 }
 
 /* ---- What user space asks for ---- */
@@ -291,6 +428,10 @@ static long emu_ioctl(struct vfio_device *vdev, unsigned int cmd, unsigned long 
 	case EMU_FORGET:
 		emu_forget(w.emu);
 		return 0;
+	case EMU_AREA:
+		return emu_area(w.emu, (void __user *)arg);
+	case EMU_REFS:
+		return emu_refs(w.emu, (void __user *)arg);
 	case EMU_PIN:
 	case EMU_UNPIN:
 	case EMU_RW:
@@ -339,6 +480,7 @@ static void emu_close(struct vfio_device *vdev)
 	cancel_delayed_work_sync(&emu->late);
 	mutex_lock(&emu->lock);
 	emu_release_range(emu, 0, ULONG_MAX);
+	emu_area_drop(emu);
 	mutex_unlock(&emu->lock);
 }
 
@@ -363,6 +505,7 @@ static const struct vfio_device_ops emu_ops = {
 	.open_device = emu_open,
 	.close_device = emu_close,
 	.ioctl = emu_ioctl,
+	.mmap = emu_mmap,
 	.dma_unmap = emu_dma_unmap,
 };
 

@@ -36,6 +36,25 @@ struct emu_state {
 	__u64 len;
 };
 
+/* struct emu_area.flags */
+#define EMU_AREA_IO		1	/* VM_IO, as for a device's registers */
+#define EMU_AREA_RESERVED	2	/* the device's own pages are PageReserved */
+
+#define EMU_AREA_MAX		16
+
+/* What mmap() of the device at offset 0 is to be made of, page by page. */
+struct emu_area {
+	__u32 npages;
+	__u32 flags;
+	/* Addresses of pages of the caller's, or 0 for a page of the device's own. */
+	__u64 pages[EMU_AREA_MAX];
+};
+
+/* How many references each page has, or the folio that it is of. */
+struct emu_refs {
+	__u64 refs[EMU_AREA_MAX];
+};
+
 #define EMU_TYPE	0xe7
 
 /* vfio_pin_pages(), vfio_unpin_pages() and vfio_dma_rw(). */
@@ -51,5 +70,8 @@ struct emu_state {
 #define EMU_LATE	_IO(EMU_TYPE, 6)
 /* Forget what is pinned: never unpin it. */
 #define EMU_FORGET	_IO(EMU_TYPE, 7)
+/* An area, in place of the one before, until the device is closed. */
+#define EMU_AREA	_IOW(EMU_TYPE, 8, struct emu_area)
+#define EMU_REFS	_IOR(EMU_TYPE, 9, struct emu_refs)
 
 #endif

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 
 #include "emu_user.h"
 
@@ -133,6 +134,7 @@ int emu_teardown(void **state)
 	struct emu_fixture *e = *state;
 	unsigned int i;
 
+	emu_area_unmap();
 	for (i = 0; i < EMU_DEVICES; i++)
 		emu_close(e, i);
 	*state = e->f;
@@ -222,6 +224,45 @@ void emu_unpin_late(const struct vu_pci *dev, unsigned int ms)
 void emu_note_late(const struct vu_pci *dev, unsigned int ms)
 {
 	assert_int_equal(ioctl(dev->device_fd, EMU_SLOW, (unsigned long)ms), 0);
+}
+
+static struct {
+	char *mem;
+	size_t size;
+} area_mapped;
+
+void emu_area_unmap(void)
+{
+	if (area_mapped.mem)
+		munmap(area_mapped.mem, area_mapped.size);
+	area_mapped.mem = NULL;
+}
+
+char *emu_area(const struct vu_pci *dev, void *at, unsigned int npages, void *const *from,
+	       __u32 flags)
+{
+	struct emu_area area = { .npages = npages, .flags = flags };
+	const size_t size = npages * VU_PAGE;
+	unsigned int i;
+	char *mem;
+
+	for (i = 0; from && i < npages; i++)
+		area.pages[i] = (unsigned long)from[i];
+	assert_int_equal(ioctl(dev->device_fd, EMU_AREA, &area), 0);
+	emu_area_unmap();
+	mem = mmap(at, size, PROT_READ | PROT_WRITE, MAP_SHARED | (at ? MAP_FIXED : 0),
+		   dev->device_fd, 0);
+	assert_ptr_not_equal(mem, MAP_FAILED);
+	area_mapped.mem = mem;
+	area_mapped.size = size;
+	for (i = 0; i < npages; i++)
+		mem[i * VU_PAGE] = i + 1;
+	return mem;
+}
+
+void emu_refs(const struct vu_pci *dev, struct emu_refs *refs)
+{
+	assert_int_equal(ioctl(dev->device_fd, EMU_REFS, refs), 0);
 }
 
 __u64 pfn_of(const void *mem)

@@ -72,6 +72,16 @@ void emu_unpin_late(const struct vu_pci *dev, unsigned int ms);
 /* With EMU_UNLOCKED it notes only so many milliseconds later what it has pinned. */
 void emu_note_late(const struct vu_pci *dev, unsigned int ms);
 
+/*
+ * The device's area becomes npages pages, those of this process at the addresses in from, or
+ * where that is NULL or has a NULL in it, pages of the device's own. It is mapped and touched:
+ * at an address, or anywhere if that is NULL. emu_teardown() unmaps it, if not the test.
+ */
+char *emu_area(const struct vu_pci *dev, void *at, unsigned int npages, void *const *from,
+	       __u32 flags);
+void emu_area_unmap(void);
+void emu_refs(const struct vu_pci *dev, struct emu_refs *refs);
+
 /* Where a page of this process is: its frame number. */
 __u64 pfn_of(const void *mem);
 
