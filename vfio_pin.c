@@ -579,7 +579,7 @@ unsigned long vfio_pin_flush(const struct vfio_run *run, unsigned int nr)
 	unsigned long pfn, left, n, npages = 0;
 
 	for (; run < end; run++) {
-		if (vfio_run_reserved(*run))
+		if (!vfio_run_charged(*run))
 			continue;
 		pfn = vfio_run_pfn(*run);
 		for (left = vfio_run_npages(*run); left; left -= n, pfn += n) {
