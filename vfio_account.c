@@ -120,6 +120,13 @@ void vfio_account_refuse(struct vfio_type1_container *container, const struct vf
 {
 	unsigned long locked = READ_ONCE(owner->mm->locked_vm);
 
+	/* As io_uring of 5.8 did: no limit is high enough. */
+	if ((long)locked < 0) {
+		vfio_refuse(container, VFIO_REFUSE_MEMLOCK,
+			    "%s 0x%llx: locked memory of process %d is counted as less than nothing, %ld pages: something in the kernel gave back more than it had charged; CAP_IPC_LOCK lifts the limit",
+			    request, at, task_pid_nr(owner->task), (long)locked);
+		return;
+	}
 	vfio_refuse(container, VFIO_REFUSE_MEMLOCK,
 		    "%s 0x%llx: RLIMIT_MEMLOCK of process %d exceeded: limit %lu KiB, locked %lu KiB, up to %lu KiB more needed; raise the limit to %lu KiB (ulimit -l, LimitMEMLOCK=), or lift it with CAP_IPC_LOCK",
 		    request, at, task_pid_nr(owner->task),

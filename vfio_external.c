@@ -153,6 +153,18 @@ struct external_absent {
 	int prot;
 };
 
+/*
+ * Tell why an in-kernel user does not get what it asks for: of its driver an errno is all that
+ * can be seen, and what it asks for is often what a guest wrote into its tables.
+ */
+static __cold
+void external_refuse(struct vfio_type1_container *container, const char *request, u64 iova,
+		     const char *why, int error)
+{
+	vfio_refuse(container, VFIO_REFUSE_PIN, "%s iova 0x%llx: %s: error %d", request, iova, why,
+		    error);
+}
+
 /* Beside 0 and errnos: what pin_pages has to wait for, without a lock, before it tries again. */
 enum external_again {
 	EXTERNAL_WAIT = 1,	/* somebody else's mapping is being filled */
@@ -196,8 +208,10 @@ static int external_pin_page(struct vfio_type1_container *container, struct vfio
 		return external_pin_registered(container, dma, iova, result);
 
 	/* The owner may have died; its memory must not go while we look at it. */
-	if (!mmget_not_zero(dma->owner.mm))
+	if (!mmget_not_zero(dma->owner.mm)) {
+		external_refuse(container, "pin_pages", iova, "its process has exited", -ENODEV);
 		return -ENODEV;
+	}
 	pin = kzalloc(sizeof(*pin), GFP_KERNEL_ACCOUNT);
 	ret = -ENOMEM;
 	if (!pin)
@@ -216,6 +230,8 @@ static int external_pin_page(struct vfio_type1_container *container, struct vfio
 	ram = vfio_run_charged(run) ? 1 : 0;
 	if (!pfn_valid(vfio_run_pfn(run))) {
 		ret = -EINVAL;
+		external_refuse(container, "pin_pages", iova,
+				"it is device memory, without a struct page", ret);
 		goto free;
 	}
 	if (!vfio_container_has_iommu(container)) {
@@ -316,27 +332,35 @@ static void external_unpin_pages(struct vfio_type1_container *container, u64 iov
 }
 
 /*
- * Find the mapping of @iova and check that it allows @prot.  Return: 0, an errno,
- * or EXTERNAL_WAIT with @changes set while MAP fills it.
+ * Find the mapping of @iova and check that it allows @prot, for @request.  Return: 0, an
+ * errno, or EXTERNAL_WAIT with @changes set while MAP fills it.
  */
-static int external_get_dma(struct vfio_type1_container *container, u64 iova, int prot,
-			    struct vfio_dma **found, unsigned long *changes)
+static int external_get_dma(struct vfio_type1_container *container, const char *request, u64 iova,
+			    int prot, struct vfio_dma **found, unsigned long *changes)
 {
 	struct vfio_dma_tree *tree = &container->tree;
+	const char *why = NULL;
 	struct vfio_dma *dma;
 	int ret = 0;
 
 	spin_lock(&tree->lock);
 	dma = vfio_dma_tree_first(tree, iova, iova);
-	if (!dma || dma->state == VFIO_DMA_DYING) {
+	if (!dma) {
+		why = "nothing is mapped there";
+		ret = -EINVAL;
+	} else if (dma->state == VFIO_DMA_DYING) {
+		why = "it is being unmapped";
 		ret = -EINVAL;
 	} else if (dma->state == VFIO_DMA_PENDING) {
 		*changes = tree->changes;
 		ret = EXTERNAL_WAIT;
 	} else if ((dma->prot & prot) != prot) {
+		why = "its mapping does not allow that access";
 		ret = -EPERM;
 	}
 	spin_unlock(&tree->lock);
+	if (why)
+		external_refuse(container, request, iova, why, ret);
 	*found = dma;
 	return ret;
 }
@@ -401,7 +425,7 @@ static int external_pin_pages(struct vfio_type1_container *container, u64 iova, 
 	for (i = 0; i < npages; i++) {
 		u64 at = iova + (u64)i * PAGE_SIZE;
 
-		ret = external_get_dma(container, at, prot, &dma, changes) ?:
+		ret = external_get_dma(container, "pin_pages", at, prot, &dma, changes) ?:
 		      external_pin_page(container, dma, at, &pages[i], absent);
 		if (ret)
 			goto undo;
@@ -447,8 +471,11 @@ int vfio_external_pin(struct vfio_type1_container *container, struct iommu_group
 
 	if (!pages || npages <= 0)
 		return -EINVAL;
-	if (!container->v2)
+	if (!container->v2) {
+		external_refuse(container, "pin_pages", iova, "not with VFIO_TYPE1_IOMMU",
+				-EACCES);
 		return -EACCES;
+	}
 	iova &= PAGE_MASK;
 	if (check_add_overflow(iova, (u64)npages * PAGE_SIZE - 1, &last))
 		return -EOVERFLOW;
@@ -458,7 +485,11 @@ int vfio_external_pin(struct vfio_type1_container *container, struct iommu_group
 		if (ret)
 			return ret;
 		ret = -EINVAL;
-		if (!list_empty(&container->devices))
+		if (list_empty(&container->devices))
+			external_refuse(container, "pin_pages", iova,
+					"no device of the container wants to be told of UNMAP_DMA",
+					ret);
+		else
 			ret = external_pin_pages(container, iova, npages, prot, pages, &changes,
 						 &absent);
 		if (ret <= 0)
@@ -550,8 +581,10 @@ static ssize_t external_rw_one(struct vfio_type1_container *container, struct vf
 		count = dma->last - iova + 1;
 	if (dma->region)
 		return external_rw_registered(container, dma, iova, data, count, write);
-	if (!mmget_not_zero(mm))
+	if (!mmget_not_zero(mm)) {
+		external_refuse(container, "dma_rw", iova, "its process has exited", -EPERM);
 		return -EPERM;
+	}
 	if (!borrow && current->mm != mm) {
 		mmput(mm);
 		return -EFAULT;
@@ -607,7 +640,7 @@ static ssize_t external_rw_piece(struct vfio_type1_container *container, u64 iov
 	ret = external_enter(container);
 	if (ret)
 		return ret;
-	ret = external_get_dma(container, iova, prot, &dma, &changes);
+	ret = external_get_dma(container, "dma_rw", iova, prot, &dma, &changes);
 	if (!ret)
 		done = external_rw_one(container, dma, iova, data, count, write, &missing);
 	external_leave(container);

@@ -24,6 +24,7 @@
 #include <linux/sched/signal.h>
 #include <linux/statfs.h>
 #include <linux/uaccess.h>
+#include <linux/userfaultfd_k.h>
 
 #include "vfio_type1.h"
 
@@ -329,6 +330,8 @@ static const char *area_why_not(struct vm_area_struct *vma, unsigned long vaddr,
 		return "it is device memory that cannot be mapped so";
 	if (vma->vm_file && offset >= i_size_read(file_inode(vma->vm_file)))
 		return "it is beyond the end of the file";
+	if (userfaultfd_armed(vma))
+		return "its userfaultfd has yet to provide it";
 	if (is_vm_hugetlb_page(vma))
 		return "no huge page is left for it";
 	if (prot & IOMMU_WRITE && vfio_compat_tracks_writes(vma))

@@ -449,6 +449,72 @@ static void pins_mind_the_memlock_limit(struct kunit *test)
 	vfio_external_unpin(fx->container, LOW_IOVA, 8);
 }
 
+/* No limit is high enough for less than nothing: to raise it is no advice. */
+static void a_charge_below_zero_is_called_so(struct kunit *test)
+{
+	struct rlimit *limit = &current->signal->rlim[RLIMIT_MEMLOCK], old_limit = *limit;
+	struct fixture *fx = test->priv;
+	struct mm_struct *mm = low(fx)->owner.mm;
+	struct klog *log = kunit_kzalloc(test, sizeof(*log), GFP_KERNEL);
+	unsigned long locked_vm = mm->locked_vm;
+	bool lock_cap = low(fx)->owner.lock_cap;
+	struct page *page;
+	int ret;
+
+	KUNIT_ASSERT_NOT_NULL(test, log);
+	klog_begin(log);
+	low(fx)->owner.lock_cap = false;
+	limit->rlim_cur = SZ_1M;
+	mm->locked_vm = -100UL;
+	ret = pin_at(fx, LOW_IOVA, 1, RW, &page);
+	mm->locked_vm = locked_vm;
+	*limit = old_limit;
+	low(fx)->owner.lock_cap = lock_cap;
+	KUNIT_EXPECT_EQ(test, ret, -ENOMEM);
+	KUNIT_EXPECT_EQ(test, klog_count(log, " is counted as less than nothing, -100 pages: "), 1U);
+}
+
+/* What a driver in the kernel is refused is told, and counted, once. */
+static void each_refusal_of_a_pin_is_told(struct kunit *test)
+{
+	static const struct {
+		u64 iova;
+		int prot, ret;
+		const char *text;
+	} pins[] = {
+		{ BEHIND, RW, -EINVAL, ": nothing is mapped there: error -22" },
+		{ HIGH_IOVA, RW, -EPERM, ": its mapping does not allow that access: error -1" },
+	};
+	struct fixture *fx = test->priv;
+	atomic_long_t *refused = &fx->container->refused[VFIO_REFUSE_PIN];
+	struct klog *log = kunit_kzalloc(test, sizeof(*log), GFP_KERNEL);
+	char want[128], byte;
+	struct page *page;
+	unsigned int i;
+	int ret;
+
+	KUNIT_ASSERT_NOT_NULL(test, log);
+	klog_begin(log);
+	for (i = 0; i < ARRAY_SIZE(pins); i++) {
+		KUNIT_EXPECT_EQ(test, pins[i].ret,
+				pin_at(fx, pins[i].iova, 1, pins[i].prot, &page));
+		snprintf(want, sizeof(want), "pin_pages iova 0x%llx%s", pins[i].iova, pins[i].text);
+		KUNIT_EXPECT_EQ_MSG(test, klog_count(log, want), 1U, "%s", want);
+		KUNIT_EXPECT_EQ(test, atomic_long_read(refused), 2 * i + 1L);
+
+		ret = copy_at(fx, pins[i].iova, &byte, 1, true);
+		KUNIT_EXPECT_EQ(test, ret, pins[i].ret);
+		snprintf(want, sizeof(want), "dma_rw iova 0x%llx%s", pins[i].iova, pins[i].text);
+		KUNIT_EXPECT_EQ_MSG(test, klog_count(log, want), 1U, "%s", want);
+		KUNIT_EXPECT_EQ(test, atomic_long_read(refused), 2 * i + 2L);
+	}
+
+	vfio_external_unregister(fx->container, &fx->device);
+	KUNIT_EXPECT_EQ(test, -EINVAL, pin_at(fx, LOW_IOVA, 1, RW, &page));
+	KUNIT_EXPECT_EQ(test, klog_count(log, ": no device of the container wants to be told"), 1U);
+	vfio_external_register(fx->container, &fx->device);
+}
+
 /* Whatever is pinned, in any order, each range counts what is pinned in it. */
 static void count_is_that_of_the_range(struct kunit *test)
 {
@@ -1127,6 +1193,8 @@ static struct kunit_case external_cases[] = {
 	KUNIT_CASE(reserved_pages_are_not_charged),
 	KUNIT_CASE(reserved_pages_are_unpinned_if_they_were_pinned),
 	KUNIT_CASE(pins_mind_the_memlock_limit),
+	KUNIT_CASE(a_charge_below_zero_is_called_so),
+	KUNIT_CASE(each_refusal_of_a_pin_is_told),
 	KUNIT_CASE(count_is_that_of_the_range),
 	KUNIT_CASE(kept_pages_are_charged_once),
 	KUNIT_CASE(nobody_pins_while_addresses_are_exchanged),
