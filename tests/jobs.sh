@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
 #
-# Runs jobs, two at a time, each of which ends with a line 'N passed, N failed,
-# N skipped', prints a line for each and adds up. The output of each job is kept
-# in a folder below the cache, $logs, and the lines in $logs/results; the output of
-# a failed job is shown. Sourced after
-# tools/lib.sh by scripts that call jobs_start, job as often as they like, and
-# jobs_end.
+# Runs jobs, one more at a time than there are CPUs, as they also wait; each ends with a
+# line 'N passed, N failed, N skipped'. Prints a line for each and adds up. The output of
+# each job is kept in a folder below the cache, $logs, and the lines in $logs/results; the
+# output of a failed job is shown. Sourced after tools/lib.sh by scripts that call
+# jobs_start, job as often as they like, and jobs_end.
 
-PARALLEL=2
+PARALLEL=$(($(nproc) + 1))
 passed=0 failed=0 skipped=0 running=0
 declare -A name_of began
 

@@ -471,7 +471,7 @@ static void a_charge_below_zero_is_called_so(struct kunit *test)
 	*limit = old_limit;
 	low(fx)->owner.lock_cap = lock_cap;
 	KUNIT_EXPECT_EQ(test, ret, -ENOMEM);
-	KUNIT_EXPECT_EQ(test, klog_count(log, " is counted as less than nothing, -100 pages: "), 1U);
+	KUNIT_EXPECT_EQ(test, klog_count(log, "counted as less than nothing, -100 pages: "), 1U);
 }
 
 /* What a driver in the kernel is refused is told, and counted, once. */
