@@ -794,7 +794,7 @@ static void attach_refuse_driver(struct vfio_type1_container *container,
 		strscpy(why.s, "no memory for its tables", sizeof(why.s));
 	else if (error == -EBUSY)
 		strscpy(why.s, "its devices are in another domain", sizeof(why.s));
-	else if (group_walk_cuts(group, cut_find_direct, &cut) > 0)
+	else if (error == -EPERM && group_walk_cuts(group, cut_find_direct, &cut) > 0)
 		snprintf(why.s, sizeof(why.s),
 			 "firmware goes on using its direct region 0x%llx-0x%llx",
 			 cut.range.first, cut.range.last);

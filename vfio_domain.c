@@ -23,8 +23,9 @@
 
 /*
  * Bytes of IOVA that a table of the lowest level translates.  0: unmapping frees none too
- * early, as in a domain with fine-grained superpages: only AMD-Vi's have these, and its
- * driver frees no table there up to 6.18, and from then on as it should.
+ * early, as in a domain with fine-grained superpages: AMD-Vi's have these, and its driver
+ * frees no table there up to 6.18, and from then on as it should; and virtio-iommu's, which
+ * has no tables.
  */
 static size_t domain_table_bytes(const struct vfio_domain *domain)
 {
@@ -186,9 +187,10 @@ size_t vfio_domain_undo_head(const struct vfio_domain *domain, u64 iova, size_t 
  * @size: bytes, VFIO_RUN_BYTES_MAX at most, as each page is looked at
  *
  * Only what is found is unmapped, as nothing else may be (see the top of
- * vfio_type1.h), and each time from where an IOPTE starts, for then all of it comes
- * back.  Where a driver does not let go the rest is left alone: who goes on inside of
- * a superpage makes VT-d take the page behind it for a table.
+ * vfio_type1.h), and each time from where an IOPTE starts, for then VT-d and AMD-Vi
+ * give back all of it; SMMUv3 splits it, or, from 6.13 on, refuses.  Where a driver does
+ * not let go the rest is left alone: who goes on inside of a superpage makes VT-d take
+ * the page behind it for a table.
  *
  * As these are single pages, no call can free a page table.
  *

@@ -192,8 +192,8 @@ static void map_charge_settle(struct map_work *work)
 }
 
 /*
- * Tell which page, the first one of a batch, could not be pinned. That may wait for memory
- * again, so container->lock is held only if it was for pinning.
+ * Tell which page, the first one of a batch, could not be pinned. That may ask a file
+ * system, so container->lock is held only if it was for pinning.
  */
 static __cold
 void map_refuse_pin(struct vfio_type1_container *container, const struct vfio_dma *dma,
@@ -287,15 +287,14 @@ static noinline void map_trace_runs(const struct map_work *work, u64 iova)
 
 /*
  * Take the queue out of the domains up to @failed, the one that it could not be mapped
- * into.  Return: whether it is in none of them.
+ * into; or out of all, if it is NULL.  Return: whether it is in none of them.
  */
 static bool map_undo(struct map_work *work, struct vfio_domain *failed, u64 iova)
 {
+	struct vfio_domain *domain = list_prepare_entry(failed, &work->container->domains, next);
 	size_t size = (size_t)work->npages << PAGE_SHIFT;
-	struct vfio_domain *domain = failed;
-	bool gone;
+	bool gone = !failed || vfio_domain_sweep(failed->domain, iova, size);
 
-	gone = vfio_domain_sweep(failed->domain, iova, size);
 	list_for_each_entry_continue_reverse(domain, &work->container->domains, next) {
 		if (vfio_domain_unmap(work->container, domain, iova, size) < size)
 			gone &= vfio_domain_sweep(domain->domain, iova, size);
@@ -347,8 +346,7 @@ static int map_flush(struct map_work *work)
 	if (!work->dma->region) {
 		ret = vfio_runs_append(&work->dma->runs, work->runs, work->nr);
 		if (ret) {
-			domain = list_last_entry(&work->container->domains, struct vfio_domain,
-						 next);
+			domain = NULL;
 			goto undo_silently;
 		}
 	}

@@ -290,27 +290,33 @@ int vfio_pin_fill_at_hand(struct vfio_pin_batch *batch, struct mm_struct *mm,
 	return pin_fill(batch, mm, vaddr, npages, prot, true);
 }
 
-/* Is there a page that could be pinned, if it had not a memory error? */
-static bool page_is_broken(struct mm_struct *mm, unsigned long vaddr, int prot)
+/*
+ * Is there a page that could be pinned, if it had not a memory error? What has to be waited
+ * for has none.
+ */
+static bool page_is_broken(struct mm_struct *mm, unsigned long vaddr)
 {
-	unsigned int flags = FOLL_LONGTERM | FOLL_HWPOISON | (prot & IOMMU_WRITE ? FOLL_WRITE : 0);
 	struct page *page;
 	long got;
 
 	mmap_read_lock(mm);
-	got = pin_user_pages_remote(mm, vaddr, 1, flags, &page, NULL);
+	got = get_user_pages_remote(mm, vaddr, 1, FOLL_HWPOISON | FOLL_NOWAIT, &page, NULL);
 	mmap_read_unlock(mm);
 	if (got > 0)
-		unpin_user_page(page);
+		put_page(page);
 	return got == -EHWPOISON;
 }
 
-/* Has a file no room for more pages? Only tmpfs is asked, which does not wait for anybody. */
+/*
+ * Has a file no room for more pages? Only tmpfs is asked, which does not wait for anybody;
+ * up to 6.7 a file of overlayfs has the overlay's path.
+ */
 static bool file_is_full(struct file *file)
 {
 	struct kstatfs stat;
 
 	return file && file_inode(file)->i_sb->s_magic == TMPFS_MAGIC &&
+	       file->f_path.dentry->d_sb == file_inode(file)->i_sb &&
 	       !vfs_statfs(&file->f_path, &stat) && stat.f_blocks && !stat.f_bfree;
 }
 
@@ -330,7 +336,7 @@ static const char *area_why_not(struct vm_area_struct *vma, unsigned long vaddr,
 		return "it is device memory that cannot be mapped so";
 	if (vma->vm_file && offset >= i_size_read(file_inode(vma->vm_file)))
 		return "it is beyond the end of the file";
-	if (userfaultfd_armed(vma))
+	if (!VFIO_COMPAT_PIN_WAITS && userfaultfd_armed(vma))
 		return "its userfaultfd has yet to provide it";
 	if (is_vm_hugetlb_page(vma))
 		return "no huge page is left for it";
@@ -346,8 +352,7 @@ static const char *area_why_not(struct vm_area_struct *vma, unsigned long vaddr,
  * @prot: IOMMU_WRITE if the device would have written
  * @error: what vfio_pin_fill() returned
  *
- * Looks at the memory as it is now, which may be another than before, and may wait for it
- * once more.
+ * Looks at the memory as it is now, which may be another than before.
  *
  * Context: may sleep; takes mm's mmap_lock; no lock held but those that vfio_pin_fill() was
  * called with.
@@ -359,7 +364,7 @@ const char *vfio_pin_why_not(struct mm_struct *mm, unsigned long vaddr, int prot
 	struct file *file = NULL;
 	const char *why;
 
-	if (error == -EFAULT && page_is_broken(mm, vaddr, prot))
+	if (error == -EFAULT && page_is_broken(mm, vaddr))
 		return "it has a memory error";
 	mmap_read_lock(mm);
 	vaddr = untagged_addr_remote(mm, vaddr);
@@ -566,6 +571,26 @@ void vfio_unpin_runs(const struct vfio_run *run, unsigned int nr)
 	unpin_user_pages_dirty_lock(pages, n, write);
 }
 
+/*
+ * Flush pages but those with a memory error, which the kernel's own map of memory may not
+ * have any more.  Return: pages flushed.
+ */
+static unsigned long flush_whole_pages(unsigned long pfn, unsigned long n)
+{
+	unsigned long end = pfn + n, npages = 0, start;
+
+	while (pfn < end) {
+		for (start = pfn; pfn < end && !is_page_hwpoison(pfn_to_page(pfn)); pfn++)
+			;
+		if (pfn > start)
+			vfio_cache_flush(start, pfn - start);
+		npages += pfn - start;
+		if (pfn < end)
+			pfn++;
+	}
+	return npages;
+}
+
 /**
  * vfio_pin_flush() - take runs' pages out of the CPU's caches
  * @run: runs, pinned
@@ -587,8 +612,7 @@ unsigned long vfio_pin_flush(const struct vfio_run *run, unsigned int nr)
 		pfn = vfio_run_pfn(*run);
 		for (left = vfio_run_npages(*run); left; left -= n, pfn += n) {
 			n = min(left, FLUSH_STEP);
-			vfio_cache_flush(pfn, n);
-			npages += n;
+			npages += flush_whole_pages(pfn, n);
 			cond_resched();
 		}
 	}

@@ -25,6 +25,24 @@ static inline long vfio_compat_pin_remote(struct mm_struct *mm, unsigned long st
 #define pin_user_pages_remote vfio_compat_pin_remote
 #endif
 
+/* 6.5 dropped it there, too ("mm/gup: remove vmas parameter from get_user_pages_remote()"). */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+static inline long vfio_compat_get_remote(struct mm_struct *mm, unsigned long start,
+					  unsigned long npages, unsigned int flags,
+					  struct page **pages, int *locked)
+{
+	return get_user_pages_remote(mm, start, npages, flags, pages, NULL, locked);
+}
+
+#define get_user_pages_remote vfio_compat_get_remote
+#endif
+
+/*
+ * Since 6.3 a long-term pin of the caller's own memory waits for a userfaultfd ("mm/gup: have
+ * internal functions get the mmap_read_lock()").
+ */
+#define VFIO_COMPAT_PIN_WAITS (LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0))
+
 /* 6.4 made the tag mask a property of the mm ("mm: Introduce untagged_addr_remote()"). */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0)
 static inline unsigned long vfio_compat_untagged_addr(struct mm_struct *mm, unsigned long addr)

@@ -219,13 +219,22 @@ static const int mixtures[][4] = {
 	{ 508, 509, 510, -1 },
 };
 
+/*
+ * Since 6.10 a huge page's type is where its first page counts how often it is mapped by
+ * itself, so that no driver can do that.
+ */
+static char *single_pages(char *huge)
+{
+	return kernel_at_least(6, 10) ? huge + PAGES(1) : huge;
+}
+
 static char *mixture(const struct vu_pci *dev, char *huge, const int *which)
 {
 	void *from[4];
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(from); i++)
-		from[i] = which[i] < 0 ? NULL : huge + PAGES(which[i]);
+		from[i] = which[i] < 0 ? NULL : single_pages(huge) + PAGES(which[i]);
 	return emu_area(dev, NULL, ARRAY_SIZE(from), from, 0);
 }
 
@@ -266,7 +275,8 @@ static void in_kernel_users_of_pages_of_a_huge_page(void **state)
 /* Pages of hugetlb memory are found without a look at the area on every kernel. */
 static char *io_area(const struct vu_pci *dev, void *at, bool own, char *huge)
 {
-	void *from[] = { huge, huge + PAGES(1), huge + PAGES(2) };
+	char *first = single_pages(huge);
+	void *from[] = { first, first + PAGES(1), first + PAGES(2) };
 
 	return emu_area(dev, at, ARRAY_SIZE(from), own ? NULL : from, EMU_AREA_IO);
 }

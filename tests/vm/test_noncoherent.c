@@ -9,8 +9,10 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 
 #include "testlib.h"
 
@@ -122,6 +124,32 @@ static void each_mapping_of_registered_memory_is_flushed(void **state)
 	vu_free(mem, SIZE);
 }
 
+static void survive(int sig)
+{
+	(void)sig;
+}
+
+/* After an error in memory the kernel takes a page out of its own map: nothing to touch. */
+static void a_broken_page_is_not_flushed(void **state)
+{
+	const struct sigaction action = { .sa_handler = survive };
+	const struct fixture *f = *state;
+	char *mem = mem_scattered(SIZE);
+	struct sigaction old;
+	unsigned long before;
+
+	if (is_intree())
+		return;
+	assert_ok(vu_map_rw(f->container, mem, BASE, SIZE));
+	assert_int_equal(sigaction(SIGBUS, &action, &old), 0);
+	assert_int_equal(madvise(mem + PAGES(3), PAGES(1), MADV_HWPOISON), 0);
+	assert_int_equal(sigaction(SIGBUS, &old, NULL), 0);
+	before = flushed_pages();
+	assert_unmaps(f->container, BASE, SIZE, SIZE);
+	assert_int_equal(flushed_pages() - before, SIZE / VU_PAGE - 1);
+	vu_free(mem, SIZE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -129,6 +157,7 @@ int main(void)
 		TEST_V2(all_memory_is_flushed_twice),
 		TEST_V2(none_is_if_that_is_switched_off),
 		TEST_V2(each_mapping_of_registered_memory_is_flushed),
+		TEST_V2(a_broken_page_is_not_flushed),
 	};
 
 	return cmocka_run_group_tests_name("noncoherent", tests, NULL, NULL);

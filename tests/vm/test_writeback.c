@@ -107,8 +107,7 @@ static bool is_refused(int container)
 	open_file(&d);
 	kmsg = kmsg_open();
 	assert_ret(vu_register(container, d.mem, SIZE, 0), -EFAULT);
-	assert_int_equal(kmsg_count(kmsg, "REGISTER_MEMORY .* for writing: it is a file's, "
-				    "whose file system has to know of each write: error -14"), 1);
+	assert_int_equal(kmsg_count(kmsg, "REGISTER_MEMORY .*: it is a file's, .*: error -14"), 1);
 	close(kmsg);
 	assert_ok(vu_register(container, d.mem, SIZE, VFIO_TYPE1_MEMORY_READ_ONLY));
 	assert_ok(vu_unregister(container, d.mem, SIZE));
