@@ -63,7 +63,7 @@ deb:
 	@tools/setup
 	@tools/deb
 
-.PHONY: demo check check-long matrix clients kunit vmtest difftest static packages-test
+.PHONY: demo check check-long matrix newest clients kunit vmtest difftest static packages-test
 .PHONY: stat docs doc-commands coverage mutants soak fuzz
 .PHONY: bench bench-check bench-scaling bench-curves bench-latency profile
 demo:
@@ -74,6 +74,8 @@ check-long:
 	@tests/check long
 matrix:
 	@KERNELS="$(KERNELS)" tests/matrix
+newest:
+	@tests/newest
 clients:
 	@CLIENTS="$(CLIENTS)" KERNEL=$(KERNEL) IOMMU=$(IOMMU) tests/clients/run
 kunit:
@@ -133,7 +135,7 @@ help:
 	@echo '  make dist          the release tarball'
 	@echo '  make deb           the Debian packages, on Debian 12'
 	@echo
-	@echo 'On any Debian 12 machine; KERNEL=6.1|6.12|7.2 IOMMU=intel|amd'
+	@echo 'On any Debian 12 machine; KERNEL=6.1|6.12|... IOMMU=intel|amd'
 	@echo '  make demo          boot a VM in which a device does DMA through the module'
 	@echo '  make check         all tests, on all kernels and IOMMUs'
 	@echo '  make matrix        the VM tests on all supported kernels, and a table;'

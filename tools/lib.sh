@@ -85,17 +85,23 @@ debian_image()
 	mv "$tmp/img" "$image"
 )
 
+# kernels: the series of tools/kernels.
+kernels() { sed 's/#.*//' "$TOP/tools/kernels" | awk 'NF { print $1 }'; }
+
+# kernel_suite SERIES, kernel_iommus SERIES: what it says of one.
+kernel_suite() { awk -v series="$1" '$1 == series { print $2 }' "$TOP/tools/kernels"; }
+kernel_iommus() { awk -v series="$1" '$1 == series { $1 = $2 = ""; print }' "$TOP/tools/kernels"; }
+
 # kernel_make SERIES DIR [ARGUMENT]...: build the modules of DIR, which is in a
-# build_dir, for a cached kernel. 7.2 is built in the small Debian that it came in:
-# in a mount namespace of its own, of which nothing can be left behind.
+# build_dir, for a cached kernel. One that came with a root directory of its own is built
+# in there: in a mount namespace of its own, of which nothing can be left behind.
 kernel_make()
 {
 	local kernel dir=$2 cross=()
 
 	need make make; need gcc gcc
-	kernel=$("$TOP/tools/fetch" kernel "$1")
-	case $1 in
-	7.2)
+	kernel=$("$TOP/tools/fetch" kernel "$1") || return 1
+	if [ -e "$kernel/usr/bin/make" ]; then
 		[ "$(id -u)" -eq 0 ] || die "building for Linux $1 needs root, for a chroot"
 		shift 2
 		mkdir -p "$kernel/$CACHE/build"
@@ -107,11 +113,12 @@ kernel_make()
 			mount --bind "$build" "$root/$build"
 			exec chroot "$root" make --no-print-directory "$@" modules
 		' "$kernel" "$CACHE/build" -C "/lib/modules/$(cat "$kernel/release")/build" M="$dir" "$@"
-		return ;;
-	*-arm64)
+		return
+	fi
+	if [[ $1 == *-arm64 ]]; then
 		need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
-		cross=(ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-) ;;
-	esac
+		cross=(ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-)
+	fi
 	shift 2
 	make --no-print-directory -C "$kernel/build" M="$dir" "${cross[@]}" "$@" modules
 }

@@ -5,7 +5,7 @@
 # UNTESTED_KERNEL=y on make's command line builds anyway.
 
 oldest := 6.1
-newest := 7.2
+newest := 7.3
 this := $(VERSION).$(PATCHLEVEL)
 
 ifneq ($(UNTESTED_KERNEL),y)
