@@ -4,8 +4,11 @@
  * driver can be unbound, which waits for the last reference to any page.  The memory is RAM
  * that the kernel was told to take for a persistent one.
  *
- * VM: --append memmap=256M!1G --modules nd_e820 --modules libnvdimm
- * VM: --modules device_dax --modules dax_pmem
+ * VM: --smp 2 --append memmap=256M!1G
+ * VM: --modules zram --modules zsmalloc --modules lz4_compress --modules lz4hc_compress
+ * VM: --modules brd --modules ext4 --modules jbd2 --modules mbcache
+ * VM: --modules crc16 --modules crc32c_generic
+ * VM: --modules nd_e820 --modules libnvdimm --modules device_dax --modules dax_pmem
  */
 #include <fcntl.h>
 #include <stdlib.h>

@@ -6,7 +6,11 @@
  *
  * Which page a device gets is asked by an in-kernel user, which has its frame number.
  *
- * VM: --smp 2 --modules zram --modules zsmalloc --modules lz4_compress --modules lz4hc_compress
+ * VM: --smp 2 --append memmap=256M!1G
+ * VM: --modules zram --modules zsmalloc --modules lz4_compress --modules lz4hc_compress
+ * VM: --modules brd --modules ext4 --modules jbd2 --modules mbcache
+ * VM: --modules crc16 --modules crc32c_generic
+ * VM: --modules nd_e820 --modules libnvdimm --modules device_dax --modules dax_pmem
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

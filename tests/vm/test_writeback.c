@@ -4,8 +4,11 @@
  * unpinned, and the file written back, whether the memory is registered or not. From
  * Linux 6.5 on nobody gets such memory.
  *
+ * VM: --smp 2 --append memmap=256M!1G
+ * VM: --modules zram --modules zsmalloc --modules lz4_compress --modules lz4hc_compress
  * VM: --modules brd --modules ext4 --modules jbd2 --modules mbcache
  * VM: --modules crc16 --modules crc32c_generic
+ * VM: --modules nd_e820 --modules libnvdimm --modules device_dax --modules dax_pmem
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
