@@ -133,16 +133,18 @@ unlock:
 static int pin_unshare(struct mm_struct *mm, unsigned long vaddr, int *want)
 {
 	struct vm_area_struct *vma;
+	bool private;
 	int ret = 0;
 
 	mmap_read_lock(mm);
 	vaddr = untagged_addr_remote(mm, vaddr);
 	vma = vma_lookup(mm, vaddr);
 	if (vma) {
+		private = (vma->vm_flags & (VM_SHARED | VM_MAYWRITE)) == VM_MAYWRITE;
 		*want = min_t(unsigned long, *want, (vma->vm_end - vaddr) >> PAGE_SHIFT);
 		if (vma->vm_flags & (VM_IO | VM_PFNMAP))
 			ret = -EFAULT;
-		else if (!is_cow_mapping(vma->vm_flags) || !(vma->vm_flags & VM_READ))
+		else if (!private || !(vma->vm_flags & VM_READ))
 			ret = 0;
 		else if (vma->vm_flags & VM_WRITE)
 			ret = FOLL_WRITE;
