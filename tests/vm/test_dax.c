@@ -82,10 +82,7 @@ static void what_was_unmapped_can_be_unbound(void **state)
 	const struct fixture *f = *state;
 	char *mem;
 
-	if (is_intree()) {
-		print_message("not with the in-tree module: its pins stay\n");
-		skip();
-	}
+	not_on_intree("its pins stay");
 	mem = dax_mmap();
 	assert_ok(vu_map_rw(f->container, mem, BASE, SIZE));
 	assert_pinned(f, NPAGES);

@@ -16,40 +16,13 @@
 #include "testlib.h"
 
 #define NOMEM_KO	"/vfio_type1_nomem.ko"
-#define NTH		"/sys/module/vfio_type1_nomem/parameters/nth"
+#define NOMEM		"vfio_type1_nomem"
+#define REACHES		"the device reaches what is freed"
 /* Half a table's reach off: a huge page has no large IOPTE, and takes two tables. */
 #define OFFSET		(VU_2M / 2)
 /* A GiB, and so tables, of its own for each MAP. */
 #define IOVA(n)		((8 + (n)) * GIB + OFFSET)
 #define PAGES_MAX	4U
-
-static void not_on_intree(void)
-{
-	if (is_intree()) {
-		print_message("not with the in-tree module: the device reaches what is freed\n");
-		skip();
-	}
-}
-
-static void nth_write(unsigned int n)
-{
-	FILE *f = fopen(NTH, "w");
-
-	assert_non_null(f);
-	assert_true(fprintf(f, "%u", n) > 0);
-	assert_int_equal(fclose(f), 0);
-}
-
-static unsigned int nth_read(void)
-{
-	FILE *f = fopen(NTH, "r");
-	unsigned int n;
-
-	assert_non_null(f);
-	assert_int_equal(fscanf(f, "%u", &n), 1);
-	fclose(f);
-	return n;
-}
 
 /* The device reaches none of a mapping of so many huge pages that is not there. */
 static void assert_all_blocked(const struct fixture *f, char *mem, __u64 iova, unsigned int nr)
@@ -74,14 +47,14 @@ static void check_each_table(const struct fixture *f, char *mem, unsigned int nr
 
 		at_step("%u huge pages%s, without table %u", nr, registered ? " registered" : "",
 			nth);
-		nth_write(nth);
+		param_write(NOMEM, "nth", nth);
 		ret = vu_map_rw(f->container, mem, iova, nr * VU_2M);
-		if (!ret && nth_read()) {
-			nth_write(0);
+		if (!ret && param_read(NOMEM, "nth")) {
+			param_write(NOMEM, "nth", 0);
 			assert_unmaps(f->container, iova, nr * VU_2M, nr * VU_2M);
 			break;
 		}
-		assert_int_equal(nth_read(), 0);
+		assert_int_equal(param_read(NOMEM, "nth"), 0);
 		assert_ret(ret, -ENOMEM);
 		assert_pinned(f, held);
 		assert_charged(f, held);
@@ -101,7 +74,7 @@ static void failed_map_leaves_nothing_to_a_device(void **state)
 {
 	unsigned int nr;
 
-	not_on_intree();
+	not_on_intree(REACHES);
 	module_load(NOMEM_KO);
 	for (nr = 1; nr <= PAGES_MAX; nr *= 4) {
 		char *mem = mem_huge_runs(nr);
@@ -116,7 +89,7 @@ static void failed_map_leaves_nothing_of_registered_memory(void **state)
 	const struct fixture *f = *state;
 	char *mem;
 
-	not_on_intree();
+	not_on_intree(REACHES);
 	module_load(NOMEM_KO);
 	mem = mem_huge_runs(2);
 	assert_ok(vu_register(f->container, mem, 2 * VU_2M, 0));
@@ -180,7 +153,7 @@ static void killed_map_leaves_nothing_to_a_device(void **state)
 	char *mem;
 	pid_t pid;
 
-	not_on_intree();
+	not_on_intree(REACHES);
 	kmsg_hush(true);
 	cgroup_begin(CGROUP_BYTES);
 	kills = kmsg_open();

@@ -12,9 +12,9 @@
 #include "testlib.h"
 
 #define TABLES_KO	"/vfio_type1_tables.ko"
-#define TABLES_PARAMS	"/sys/module/vfio_type1_tables/parameters/"
+#define TABLES		"vfio_type1_tables"
 #define NOMEM_KO	"/vfio_type1_nomem.ko"
-#define NOMEM_NTH	"/sys/module/vfio_type1_nomem/parameters/nth"
+#define NOMEM		"vfio_type1_nomem"
 
 /* Other drivers, and later kernels, see to it: only that nothing is reached is looked at. */
 static bool watching;
@@ -29,28 +29,13 @@ static int tables_setup(void **state)
 
 static unsigned int counter(const char *name)
 {
-	char path[128];
-	unsigned int n;
-	FILE *f;
-
-	snprintf(path, sizeof(path), TABLES_PARAMS "%s", name);
-	f = fopen(path, "r");
-	assert_non_null(f);
-	assert_int_equal(fscanf(f, "%u", &n), 1);
-	fclose(f);
-	return n;
+	return param_read(TABLES, name);
 }
 
 static void watch(void)
 {
-	FILE *f;
-
-	if (!watching)
-		return;
-	f = fopen(TABLES_PARAMS "watch", "w");
-	assert_non_null(f);
-	assert_true(fputs("1", f) >= 0);
-	assert_int_equal(fclose(f), 0);
+	if (watching)
+		param_write(TABLES, "watch", 1);
 }
 
 /*
@@ -235,15 +220,6 @@ static void neighbours(void **state)
 	vu_free(mem, 8 * MIB);
 }
 
-static void nomem_write(unsigned int nth)
-{
-	FILE *f = fopen(NOMEM_NTH, "w");
-
-	assert_non_null(f);
-	assert_true(fprintf(f, "%u", nth) > 0);
-	assert_int_equal(fclose(f), 0);
-}
-
 /* Whoever takes out what was mapped before the memory for a table was missing. */
 static void failed_map(void **state)
 {
@@ -252,21 +228,18 @@ static void failed_map(void **state)
 	char *mem = mem_huge_runs(6);
 	int ret;
 
-	if (is_intree()) {
-		print_message("not with the in-tree module: the device reaches what is freed\n");
-		skip();
-	}
+	not_on_intree("the device reaches what is freed");
 	module_load(NOMEM_KO);
 	for (nth = 1; ; nth++) {
 		const __u64 iova = fresh() + MIB;
 
 		at_step("without table %u", nth);
-		nomem_write(nth);
+		param_write(NOMEM, "nth", nth);
 		watch();
 		ret = vu_map_rw(f->container, mem, iova, 6 * VU_2M);
 		freed += assert_freed_late(0);
 		if (!ret) {
-			nomem_write(0);
+			param_write(NOMEM, "nth", 0);
 			check_unmap(f, iova, 6 * VU_2M, 6 * VU_2M, 5);
 			break;
 		}

@@ -24,7 +24,7 @@
 
 #include "testlib.h"
 
-#define PARAMETERS	"/sys/module/vfio_iommu_type1/parameters/"
+#define MODULE		"vfio_iommu_type1"
 #define NOBODY		65534
 
 /* ---- The state of a test ---- */
@@ -267,15 +267,6 @@ static void *mem_backed(enum vu_backing backing, size_t size)
 	if (!mem)
 		fail_msg("no memory of kind %d: %s", backing, strerror(errno));
 	return mem;
-}
-
-static void write_number(const char *path, unsigned int val)
-{
-	FILE *f = fopen(path, "w");
-
-	assert_non_null(f);
-	assert_true(fprintf(f, "%u", val) > 0);
-	assert_int_equal(fclose(f), 0);
 }
 
 static void *mem_mmap(size_t size, int prot, int flags, int fd)
@@ -660,26 +651,51 @@ bool kernel_at_least(unsigned int major, unsigned int minor)
 	return running_major > major || (running_major == major && running_minor >= minor);
 }
 
-unsigned int module_param_read(const char *name)
+void not_on_intree(const char *why)
+{
+	if (!is_intree())
+		return;
+	print_message("not with the in-tree module: %s\n", why);
+	skip();
+}
+
+static FILE *param_open(const char *module, const char *name, const char *mode)
 {
 	char path[PATH_MAX];
-	unsigned int val;
 	FILE *f;
 
-	snprintf(path, sizeof(path), PARAMETERS "%s", name);
-	f = fopen(path, "r");
+	snprintf(path, sizeof(path), "/sys/module/%s/parameters/%s", module, name);
+	f = fopen(path, mode);
 	assert_non_null(f);
+	return f;
+}
+
+unsigned int param_read(const char *module, const char *name)
+{
+	FILE *f = param_open(module, name, "r");
+	unsigned int val;
+
 	assert_int_equal(fscanf(f, "%u", &val), 1);
 	fclose(f);
 	return val;
 }
 
+void param_write(const char *module, const char *name, unsigned int val)
+{
+	FILE *f = param_open(module, name, "w");
+
+	assert_true(fprintf(f, "%u", val) > 0);
+	assert_int_equal(fclose(f), 0);
+}
+
+unsigned int module_param_read(const char *name)
+{
+	return param_read(MODULE, name);
+}
+
 void module_param_write(const char *name, unsigned int val)
 {
-	char path[PATH_MAX];
-
-	snprintf(path, sizeof(path), PARAMETERS "%s", name);
-	write_number(path, val);
+	param_write(MODULE, name, val);
 }
 
 void module_load(const char *path)

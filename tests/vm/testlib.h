@@ -226,9 +226,14 @@ void msi_window(__u64 *first, __u64 *last);
 /* The kernel's own module (true), or the one of this project. */
 bool is_intree(void);
 bool kernel_at_least(unsigned int major, unsigned int minor);
-/* Read or write a parameter of the module. */
+/* The in-tree module does this wrong: leave the test. */
+void not_on_intree(const char *why);
+/* Read or write a parameter of the module that is being tested. */
 unsigned int module_param_read(const char *name);
 void module_param_write(const char *name, unsigned int val);
+/* The same of any module. */
+unsigned int param_read(const char *module, const char *name);
+void param_write(const char *module, const char *name, unsigned int val);
 /* Load a module, a file of the VM, unless it is loaded already. */
 void module_load(const char *path);
 

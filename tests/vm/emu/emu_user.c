@@ -279,10 +279,3 @@ __u64 pfn_of(const void *mem)
 	return entry & pfn_mask;
 }
 
-void not_on_intree(const char *why)
-{
-	if (!is_intree())
-		return;
-	print_message("not with the in-tree module: %s\n", why);
-	skip();
-}

@@ -85,7 +85,4 @@ void emu_refs(const struct vu_pci *dev, struct emu_refs *refs);
 /* Where a page of this process is: its frame number. */
 __u64 pfn_of(const void *mem);
 
-/* The in-tree module does this wrong: leave the test. */
-void not_on_intree(const char *why);
-
 #endif /* EMU_USER_H */
