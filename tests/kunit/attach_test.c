@@ -9,7 +9,6 @@
  * and checks that nothing of it is left.
  */
 
-#include <kunit/test.h>
 #include <linux/bitmap.h>
 #include <linux/cred.h>
 #include <linux/mman.h>
@@ -18,18 +17,14 @@
 #include <linux/slab.h>
 #include <linux/vfio.h>
 
-#include "vfio_type1.h"
 #include "fake_cache.h"
 #include "fake_iommu.h"
 #include "fault.h"
 #include "klog.h"
+#include "suite.h"
 #include "user_mem.h"
 
-#define RW		(IOMMU_READ | IOMMU_WRITE)
-/* References to a block page: ours, and that of the user mapping. */
-#define REFS_UNPINNED	2
 #define ENTRIES		16
-#define MMIO_PFN	((64ULL << 30) >> PAGE_SHIFT)
 
 /* Two mappings of one stretch of user memory, which is made of runs. */
 #define RUN_PAGES	8
@@ -368,19 +363,6 @@ static void expect_state(struct kunit *test, const struct state *was, const char
 
 /* ---- each case ---- */
 
-static int attach_suite_init(struct kunit_suite *suite)
-{
-	int ret = user_mem_suite_init(suite);
-
-	return ret ?: fake_iommu_register();
-}
-
-static void attach_suite_exit(struct kunit_suite *suite)
-{
-	fake_iommu_unregister();
-	user_mem_suite_exit(suite);
-}
-
 /* Cut the block into runs and line these up in reverse. */
 static void make_user_memory(struct kunit *test)
 {
@@ -401,9 +383,7 @@ static int attach_case_init(struct kunit *test)
 	user_mem_attach(test);
 	fake_iommu_reset();
 	vfio_type1_params.allow_unsafe_interrupts = true;
-	vfio_type1_params.dma_entry_limit = ENTRIES;
-	vfio_type1_params.unmap_walk = VFIO_UNMAP_RUNS;
-	vfio_type1_params.disable_hugepages = false;
+	suite_set_params(ENTRIES);
 	vfio_type1_params.flush_noncoherent = true;
 	fake_cache = (struct fake_cache) {};
 	fx->container = vfio_container_create(true, false, false);
@@ -2082,12 +2062,8 @@ static void first_iommu_group_minds_the_memlock_limit(struct kunit *test)
 static unsigned int dirty_bits(struct kunit *test)
 {
 	struct vfio_type1_container *container = ((struct fixture *)test->priv)->container;
-	struct vfio_dma *dma;
 
-	spin_lock(&container->tree.lock);
-	dma = vfio_dma_tree_first(&container->tree, LOW_IOVA, LOW_IOVA);
-	spin_unlock(&container->tree.lock);
-	return bitmap_weight(dma->dirty, LOW_PAGES);
+	return bitmap_weight(suite_mapping(container, LOW_IOVA)->dirty, LOW_PAGES);
 }
 
 /* Groups that may write anywhere are counted, until they show that they pin. */
@@ -2580,13 +2556,5 @@ static struct kunit_case attach_cases[] = {
 	{}
 };
 
-static struct kunit_suite attach_suite = {
-	.name = "vfio_attach_detach",
-	.suite_init = attach_suite_init,
-	.suite_exit = attach_suite_exit,
-	.init = attach_case_init,
-	.exit = attach_case_exit,
-	.test_cases = attach_cases,
-};
-
-kunit_test_suite(attach_suite);
+SUITE("vfio_attach_detach", attach_cases,
+	FAKE_IOMMU_SUITE, .init = attach_case_init, .exit = attach_case_exit);

@@ -7,7 +7,6 @@
  * writes wherever it likes.
  */
 
-#include <kunit/test.h>
 #include <linux/bitmap.h>
 #include <linux/mman.h>
 #include <linux/prandom.h>
@@ -15,15 +14,12 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-#include "vfio_type1.h"
 #include "fault.h"
 #include "mock_iommu.h"
+#include "suite.h"
 #include "user_mem.h"
 
-#define RW		(IOMMU_READ | IOMMU_WRITE)
 #define ENTRIES		16
-/* Above all RAM: frames without a struct page, as of a BAR. */
-#define MMIO_PFN	((64ULL << 30) >> PAGE_SHIFT)
 #define MMIO_PAGES	8192U
 
 /* Ranges start here: nothing says that they are aligned to a word of the bitmap. */
@@ -67,16 +63,11 @@ static int dirty_case_init(struct kunit *test)
 	fx->vaddr = user_map_pfns(test, 0, MMIO_PFN, MMIO_PAGES);
 	fx->bitmap = user_map_anon(test, BITMAP_PAGES + 1, PROT_READ | PROT_WRITE);
 	user_unmap(fx->bitmap + BITMAP_PAGES * PAGE_SIZE, 1);
-	vfio_type1_params.dma_entry_limit = ENTRIES;
-	vfio_type1_params.unmap_walk = VFIO_UNMAP_RUNS;
-	vfio_type1_params.disable_hugepages = false;
+	suite_set_params(ENTRIES);
 	fx->container = vfio_container_create(true, false, false);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->container));
 	fx->mock = mock_iommu_create(test, &any_size);
-	fx->domain.domain = &fx->mock->domain;
-	INIT_LIST_HEAD(&fx->domain.groups);
-	KUNIT_ASSERT_EQ(test, 0, vfio_iova_reset(&fx->container->iova, 0, U64_MAX));
-	list_add(&fx->domain.next, &fx->container->domains);
+	mock_iommu_join(test, fx->mock, &fx->domain, fx->container);
 	test->priv = fx;
 	return 0;
 }
@@ -898,13 +889,5 @@ static struct kunit_case dirty_cases[] = {
 	{}
 };
 
-static struct kunit_suite dirty_suite = {
-	.name = "vfio_dirty_bitmaps",
-	.suite_init = user_mem_suite_init,
-	.suite_exit = user_mem_suite_exit,
-	.init = dirty_case_init,
-	.exit = dirty_case_exit,
-	.test_cases = dirty_cases,
-};
-
-kunit_test_suite(dirty_suite);
+SUITE("vfio_dirty_bitmaps", dirty_cases,
+	USER_MEM_SUITE, .init = dirty_case_init, .exit = dirty_case_exit);

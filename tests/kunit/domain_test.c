@@ -4,13 +4,12 @@
  * in a domain is taken out: on mock IOMMUs, which have tables like VT-d.
  */
 
-#include <kunit/test.h>
 #include <linux/kmsg_dump.h>
 #include <linux/sizes.h>
 #include <linux/string.h>
 
-#include "vfio_type1.h"
 #include "mock_iommu.h"
+#include "suite.h"
 
 /* Above all RAM: frames without a struct page. */
 #define MMIO		(64ULL << 30)
@@ -322,9 +321,4 @@ static struct kunit_case domain_cases[] = {
 	{}
 };
 
-static struct kunit_suite domain_suite = {
-	.name = "vfio_domain",
-	.test_cases = domain_cases,
-};
-
-kunit_test_suite(domain_suite);
+SUITE("vfio_domain", domain_cases);

@@ -7,7 +7,6 @@
  * IOMMU, unless a case adds one, so that nothing is pinned but what a case asks for.
  */
 
-#include <kunit/test.h>
 #include <linux/cred.h>
 #include <linux/kthread.h>
 #include <linux/mman.h>
@@ -18,16 +17,12 @@
 #include <linux/slab.h>
 #include <linux/vfio.h>
 
-#include "vfio_type1.h"
 #include "klog.h"
 #include "mock_iommu.h"
+#include "suite.h"
 #include "user_mem.h"
 
-#define RW		(IOMMU_READ | IOMMU_WRITE)
-/* References to a block page: ours, and that of the user mapping. */
-#define REFS_UNPINNED	2
 #define ENTRIES		16
-#define MMIO_PFN	((64ULL << 30) >> PAGE_SHIFT)
 
 #define NPAGES		64U
 #define LOW_PAGES	32U
@@ -148,9 +143,7 @@ static int external_case_init(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, fx);
 	user_mem_attach(test);
-	vfio_type1_params.dma_entry_limit = ENTRIES;
-	vfio_type1_params.unmap_walk = VFIO_UNMAP_RUNS;
-	vfio_type1_params.disable_hugepages = false;
+	suite_set_params(ENTRIES);
 	fx->group = iommu_group_alloc();
 	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->group));
 	fx->device.ops = &device_ops;
@@ -175,17 +168,12 @@ static void add_iommu(struct kunit *test)
 	struct fixture *fx = test->priv;
 
 	fx->mock = mock_iommu_create(test, &small_pages);
-	fx->domain.domain = &fx->mock->domain;
-	INIT_LIST_HEAD(&fx->domain.groups);
-	KUNIT_ASSERT_EQ(test, 0, vfio_iova_reset(&fx->container->iova, 0, U64_MAX));
-	list_add(&fx->domain.next, &fx->container->domains);
-	fx->container->pgsize_bitmap = PAGE_SIZE;
+	mock_iommu_join(test, fx->mock, &fx->domain, fx->container);
 }
 
 static void external_case_exit(struct kunit *test)
 {
 	struct fixture *fx = test->priv;
-	unsigned int i;
 
 	if (!fx)
 		return;
@@ -194,9 +182,7 @@ static void external_case_exit(struct kunit *test)
 	if (fx->mock)
 		mock_iommu_destroy(fx->mock);
 	iommu_group_put(fx->group);
-	for (i = 0; i < NPAGES; i++)
-		KUNIT_EXPECT_EQ_MSG(test, page_ref_count(fx->pages[i]), REFS_UNPINNED, "page %u",
-				    i);
+	user_expect_unpinned(test, fx->pages, NPAGES);
 	KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm);
 	user_unmap(fx->vaddr, NPAGES);
 	if (fx->hole)
@@ -729,25 +715,20 @@ static void pins_need_no_room_twice(struct kunit *test)
 struct request {
 	struct fixture *fx;
 	enum { MAP, PIN, COPY, UNMAP, UNMAP_KILLED } what;
-	struct task_struct *task;
-	struct completion done;
+	struct user_call thread;
 	u64 unmapped;
 	int ret;
 };
 
 #define NEW_IOVA	((u64)SZ_1G)
 
-static int request_thread(void *data)
+static int request_call(void *data)
 {
 	struct request *r = data;
 	struct vfio_type1_container *container = r->fx->container;
 	struct page *page;
 	char byte;
 
-	allow_signal(SIGKILL);
-	user_mem_borrow();
-	if (r->what == UNMAP_KILLED)
-		send_sig(SIGKILL, current, 1);
 	if (r->what >= UNMAP)
 		r->ret = vfio_unmap_dma(container, 0, 0, true, NULL, &r->unmapped);
 	else if (r->what == MAP)
@@ -756,31 +737,28 @@ static int request_thread(void *data)
 		r->ret = pin_at(r->fx, NEW_IOVA, 1, RW, &page);
 	else
 		r->ret = copy_at(r->fx, NEW_IOVA, &byte, 1, false);
-	user_mem_return();
-	complete(&r->done);
-	while (!kthread_should_stop())
-		schedule_timeout_interruptible(1);
-	return 0;
+	return r->ret;
 }
 
 static void start(struct kunit *test, struct request *r)
 {
 	r->fx = test->priv;
-	init_completion(&r->done);
-	r->task = kthread_run(request_thread, r, "vfio-request");
-	KUNIT_ASSERT_FALSE(test, IS_ERR(r->task));
+	r->thread = (struct user_call) {
+		.call = request_call, .data = r, .killed = r->what == UNMAP_KILLED,
+	};
+	user_call_start(test, &r->thread);
 }
 
 /* Returns whether it still waits. */
 static bool waits(struct request *r)
 {
-	return !wait_for_completion_timeout(&r->done, msecs_to_jiffies(50));
+	return user_call_waits(&r->thread);
 }
 
 static void finish(struct request *r)
 {
-	wait_for_completion(&r->done);
-	kthread_stop(r->task);
+	wait_for_completion(&r->thread.done);
+	kthread_stop(r->thread.task);
 }
 
 /*
@@ -811,7 +789,7 @@ static void in_kernel_users_wait_for_a_map_under_way(struct kunit *test)
 		for (i = 0; i < ARRAY_SIZE(others); i++)
 			waited &= waits(&others[i]);
 		for (i = 2; i < ARRAY_SIZE(others) && waited; i++) {
-			send_sig(SIGKILL, others[i].task, 1);
+			send_sig(SIGKILL, others[i].thread.task, 1);
 			finish(&others[i]);
 			KUNIT_EXPECT_EQ(test, others[i].ret, -EINTR);
 		}
@@ -1221,13 +1199,5 @@ static struct kunit_case external_cases[] = {
 	{}
 };
 
-static struct kunit_suite external_suite = {
-	.name = "vfio_in_kernel_users",
-	.suite_init = user_mem_suite_init,
-	.suite_exit = user_mem_suite_exit,
-	.init = external_case_init,
-	.exit = external_case_exit,
-	.test_cases = external_cases,
-};
-
-kunit_test_suite(external_suite);
+SUITE("vfio_in_kernel_users", external_cases,
+	USER_MEM_SUITE, .init = external_case_init, .exit = external_case_exit);

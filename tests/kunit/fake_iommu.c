@@ -11,6 +11,7 @@
 #include <linux/slab.h>
 
 #include "fake_iommu.h"
+#include "user_mem.h"
 
 #define FAKE_NAME	"vfio-type1-fake"
 
@@ -264,7 +265,7 @@ static void fake_device_remove(struct fake_device *device)
 }
 
 /* Bring the IOMMU and its devices to life. Returns 0 or an errno. */
-int fake_iommu_register(void)
+static int fake_iommu_register(void)
 {
 	unsigned int i;
 	int ret;
@@ -300,7 +301,7 @@ remove_sysfs:
 }
 
 /* 6.1 goes on to know the operations: afterwards no device may be added any more. */
-void fake_iommu_unregister(void)
+static void fake_iommu_unregister(void)
 {
 	unsigned int i;
 
@@ -308,6 +309,19 @@ void fake_iommu_unregister(void)
 		fake_device_remove(&fake_iommu.devices[i]);
 	iommu_device_unregister(&fake_iommu.iommu);
 	iommu_device_sysfs_remove(&fake_iommu.iommu);
+}
+
+int fake_iommu_suite_init(struct kunit_suite *suite)
+{
+	int ret = user_mem_suite_init(suite);
+
+	return ret ?: fake_iommu_register();
+}
+
+void fake_iommu_suite_exit(struct kunit_suite *suite)
+{
+	fake_iommu_unregister();
+	user_mem_suite_exit(suite);
 }
 
 /* Forget what a case asked for and saw. */

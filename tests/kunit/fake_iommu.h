@@ -95,8 +95,13 @@ struct fake_iommu {
 
 extern struct fake_iommu fake_iommu;
 
-int fake_iommu_register(void);
-void fake_iommu_unregister(void);
+int fake_iommu_suite_init(struct kunit_suite *suite);
+void fake_iommu_suite_exit(struct kunit_suite *suite);
+
+/* For SUITE(): one whose cases have this IOMMU, and user memory. */
+#define FAKE_IOMMU_SUITE	\
+	.suite_init = fake_iommu_suite_init, .suite_exit = fake_iommu_suite_exit
+
 void fake_iommu_reset(void);
 struct mock_iommu *fake_mock(struct iommu_domain *domain);
 

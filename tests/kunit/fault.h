@@ -20,6 +20,9 @@
 
 int fault_suite_init(struct kunit_suite *suite);
 
+/* For SUITE(): one whose cases let allocations fail. */
+#define FAULT_SUITE	.suite_init = fault_suite_init
+
 /* From here on, every allocation fails. */
 static inline void fault_all(void)
 {

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The FGSP probe, and finding chunks by asking the IOMMU, on mock IOMMUs. */
 
-#include <kunit/test.h>
 #include <linux/gfp.h>
 #include <linux/mm.h>
 
-#include "vfio_type1.h"
 #include "fault.h"
 #include "mock_iommu.h"
+#include "suite.h"
 
 /* Probe a new domain of the case's flavour with valid IOVA @first to @last. */
 static void probe(struct kunit *test, struct vfio_domain *domain, struct mock_iommu *mock,
@@ -216,9 +215,4 @@ static struct kunit_case fgsp_cases[] = {
 	{}
 };
 
-static struct kunit_suite fgsp_suite = {
-	.name = "vfio_fgsp",
-	.test_cases = fgsp_cases,
-};
-
-kunit_test_suite(fgsp_suite);
+SUITE("vfio_fgsp", fgsp_cases);

@@ -3,12 +3,11 @@
  * Valid IOVA ranges, against a bitmap with one bit per cell of IOVA space.
  */
 
-#include <kunit/test.h>
 #include <linux/bitmap.h>
 #include <linux/prandom.h>
 
-#include "vfio_type1.h"
 #include "fault.h"
+#include "suite.h"
 
 #define CELLS_MAX	512
 
@@ -266,10 +265,4 @@ static struct kunit_case iova_cases[] = {
 	{}
 };
 
-static struct kunit_suite iova_suite = {
-	.name = "vfio_iova",
-	.suite_init = fault_suite_init,
-	.test_cases = iova_cases,
-};
-
-kunit_test_suite(iova_suite);
+SUITE("vfio_iova", iova_cases, FAULT_SUITE);

@@ -6,7 +6,6 @@
  * some order, so that a case knows the runs that must come out.
  */
 
-#include <kunit/test.h>
 #include <linux/cred.h>
 #include <linux/kthread.h>
 #include <linux/mman.h>
@@ -14,19 +13,13 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
-#include "vfio_type1.h"
 #include "fault.h"
 #include "mock_iommu.h"
+#include "suite.h"
 #include "user_mem.h"
 
 #define DOMAINS_MAX	2
-#define RW		(IOMMU_READ | IOMMU_WRITE)
-/* References to a block page: ours, and that of the user mapping. */
-#define REFS_UNPINNED	2
-#define REFS_PINNED	(REFS_UNPINNED + GUP_PIN_COUNTING_BIAS)
 #define ENTRIES		16
-/* Above all RAM: frames without a struct page, as of a BAR. */
-#define MMIO_PFN	((64ULL << 30) >> PAGE_SHIFT)
 
 /**
  * struct fixture - what each case starts with
@@ -58,9 +51,7 @@ static int map_case_init(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, fx);
 	user_mem_attach(test);
-	vfio_type1_params.dma_entry_limit = ENTRIES;
-	vfio_type1_params.unmap_walk = VFIO_UNMAP_RUNS;
-	vfio_type1_params.disable_hugepages = false;
+	suite_set_params(ENTRIES);
 	fx->container = vfio_container_create(true, false, false);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->container));
 	fx->block = user_block_alloc(test);
@@ -90,13 +81,9 @@ static struct mock_iommu *add_domain(struct kunit *test, const struct mock_flavo
 	struct vfio_domain *domain = &fx->domain[fx->nr];
 	struct mock_iommu *mock = mock_iommu_create(test, flavour);
 
-	INIT_LIST_HEAD(&domain->groups);
-	domain->domain = &mock->domain;
 	fx->mock[fx->nr++] = mock;
-	KUNIT_ASSERT_EQ(test, 0, vfio_iova_reset(&fx->container->iova, 0, U64_MAX));
+	mock_iommu_join(test, mock, domain, fx->container);
 	vfio_fgsp_probe(domain, &fx->container->iova);
-	list_add_tail(&domain->next, &fx->container->domains);
-	fx->container->pgsize_bitmap = PAGE_MASK & flavour->pgsize_bitmap;
 	mock->nr_map = 0;
 	mock->nr_unmap = 0;
 	mock->nr_sync = 0;
@@ -167,12 +154,7 @@ static void drop_user_memory(struct kunit *test)
 
 static struct vfio_dma *find_mapping(struct fixture *fx, u64 iova)
 {
-	struct vfio_dma *dma;
-
-	spin_lock(&fx->container->tree.lock);
-	dma = vfio_dma_tree_first(&fx->container->tree, iova, iova);
-	spin_unlock(&fx->container->tree.lock);
-	return dma;
+	return suite_mapping(fx->container, iova);
 }
 
 /* What the run list says: runs that follow each other as the user's pages do. */
@@ -1595,13 +1577,5 @@ static struct kunit_case map_cases[] = {
 	{}
 };
 
-static struct kunit_suite map_suite = {
-	.name = "vfio_map_unmap",
-	.suite_init = user_mem_suite_init,
-	.suite_exit = user_mem_suite_exit,
-	.init = map_case_init,
-	.exit = map_case_exit,
-	.test_cases = map_cases,
-};
-
-kunit_test_suite(map_suite);
+SUITE("vfio_map_unmap", map_cases,
+	USER_MEM_SUITE, .init = map_case_init, .exit = map_case_exit);

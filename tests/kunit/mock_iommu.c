@@ -461,6 +461,16 @@ void mock_iommu_expect_empty(struct kunit *test, struct mock_iommu *mock)
 	KUNIT_EXPECT_TRUE_MSG(test, list_empty(&mock->unlinked), "page tables were not freed");
 }
 
+void mock_iommu_join(struct kunit *test, struct mock_iommu *mock, struct vfio_domain *domain,
+		     struct vfio_type1_container *container)
+{
+	INIT_LIST_HEAD(&domain->groups);
+	domain->domain = &mock->domain;
+	KUNIT_ASSERT_EQ(test, 0, vfio_iova_reset(&container->iova, 0, U64_MAX));
+	list_add_tail(&domain->next, &container->domains);
+	container->pgsize_bitmap = PAGE_MASK & mock->domain.pgsize_bitmap;
+}
+
 void mock_iommu_release(struct vfio_type1_container *container)
 {
 	down_write(&container->lock);

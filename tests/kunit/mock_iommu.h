@@ -28,6 +28,7 @@
 #include <linux/rbtree.h>
 #include <linux/xarray.h>
 
+struct vfio_domain;
 struct vfio_type1_container;
 
 /**
@@ -107,6 +108,10 @@ struct mock_iommu *mock_iommu_create(struct kunit *test, const struct mock_flavo
 void mock_iommu_destroy(struct mock_iommu *mock);
 void mock_iommu_lose(struct mock_iommu *mock, u64 iova);
 int mock_iommu_prot(struct mock_iommu *mock, u64 iova);
+
+/* Make a mock's domain one of the container's, as attaching a group would. */
+void mock_iommu_join(struct kunit *test, struct mock_iommu *mock, struct vfio_domain *domain,
+		     struct vfio_type1_container *container);
 
 /* Unmap all and release a container whose domains, which are mocks, are not its own. */
 void mock_iommu_release(struct vfio_type1_container *container);

@@ -7,7 +7,6 @@
  * than the process that runs the suites is put into a mapping by hand.
  */
 
-#include <kunit/test.h>
 #include <linux/cred.h>
 #include <linux/mman.h>
 #include <linux/sched/mm.h>
@@ -16,14 +15,11 @@
 #include <linux/slab.h>
 #include <linux/vfio.h>
 
-#include "vfio_type1.h"
 #include "fault.h"
 #include "mock_iommu.h"
+#include "suite.h"
 #include "user_mem.h"
 
-#define RW		(IOMMU_READ | IOMMU_WRITE)
-/* References to a block page: ours, and that of the user mapping. */
-#define REFS_UNPINNED	2
 #define ENTRIES		16
 
 #define NPAGES		64U
@@ -74,17 +70,12 @@ static int owner_case_init(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, fx);
 	user_mem_attach(test);
-	vfio_type1_params.dma_entry_limit = ENTRIES;
-	vfio_type1_params.unmap_walk = VFIO_UNMAP_RUNS;
-	vfio_type1_params.disable_hugepages = false;
+	suite_set_params(ENTRIES);
 	fx->container = vfio_container_create(true, false, false);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->container));
 	fx->device.ops = &device_ops;
 	vfio_external_register(fx->container, &fx->device);
 	fx->mock = mock_iommu_create(test, &small_pages);
-	fx->domain.domain = &fx->mock->domain;
-	INIT_LIST_HEAD(&fx->domain.groups);
-	INIT_LIST_HEAD(&fx->domain.next);
 	fx->block = user_block_alloc(test);
 	for (i = 0; i < NPAGES; i++)
 		fx->pages[i] = fx->block + NPAGES - 1 - i;
@@ -97,7 +88,6 @@ static int owner_case_init(struct kunit *test)
 static void owner_case_exit(struct kunit *test)
 {
 	struct fixture *fx = test->priv;
-	unsigned int i;
 
 	if (!fx)
 		return;
@@ -105,9 +95,7 @@ static void owner_case_exit(struct kunit *test)
 	mock_iommu_release(fx->container);
 	mock_iommu_expect_empty(test, fx->mock);
 	mock_iommu_destroy(fx->mock);
-	for (i = 0; i < NPAGES; i++)
-		KUNIT_EXPECT_EQ_MSG(test, page_ref_count(fx->pages[i]), REFS_UNPINNED, "page %u",
-				    i);
+	user_expect_unpinned(test, fx->pages, NPAGES);
 	KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm);
 	user_unmap(fx->vaddr, NPAGES);
 	user_block_free(fx->block);
@@ -118,9 +106,7 @@ static void add_iommu(struct kunit *test)
 {
 	struct fixture *fx = test->priv;
 
-	KUNIT_ASSERT_EQ(test, 0, vfio_iova_reset(&fx->container->iova, 0, U64_MAX));
-	list_add(&fx->domain.next, &fx->container->domains);
-	fx->container->pgsize_bitmap = PAGE_SIZE;
+	mock_iommu_join(test, fx->mock, &fx->domain, fx->container);
 }
 
 static int map_low(void *data)
@@ -149,12 +135,7 @@ static u64 unmap_all(struct kunit *test)
 
 static struct vfio_dma *find(struct fixture *fx, u64 iova)
 {
-	struct vfio_dma *dma;
-
-	spin_lock(&fx->container->tree.lock);
-	dma = vfio_dma_tree_first(&fx->container->tree, iova, iova);
-	spin_unlock(&fx->container->tree.lock);
-	return dma;
+	return suite_mapping(fx->container, iova);
 }
 
 /* From here on a mapping belongs to @mm, which has its charge. */
@@ -609,13 +590,5 @@ static struct kunit_case owner_cases[] = {
 	{}
 };
 
-static struct kunit_suite owner_suite = {
-	.name = "vfio_owners",
-	.suite_init = user_mem_suite_init,
-	.suite_exit = user_mem_suite_exit,
-	.init = owner_case_init,
-	.exit = owner_case_exit,
-	.test_cases = owner_cases,
-};
-
-kunit_test_suite(owner_suite);
+SUITE("vfio_owners", owner_cases,
+	USER_MEM_SUITE, .init = owner_case_init, .exit = owner_case_exit);

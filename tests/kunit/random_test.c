@@ -13,7 +13,6 @@
  * RANDOM_STEPS requests per seed; a failure names its seed and step.
  */
 
-#include <kunit/test.h>
 #include <linux/bitmap.h>
 #include <linux/mman.h>
 #include <linux/prandom.h>
@@ -21,14 +20,11 @@
 #include <linux/uaccess.h>
 #include <linux/vfio.h>
 
-#include "vfio_type1.h"
 #include "fake_iommu.h"
 #include "fault.h"
+#include "suite.h"
 #include "user_mem.h"
 
-#define RW		(IOMMU_READ | IOMMU_WRITE)
-/* References to a block page: ours, and that of the user mapping. */
-#define REFS_UNPINNED	2
 #define ENTRIES		10
 #define SEEDS		4
 
@@ -635,19 +631,6 @@ static const unsigned int seeds[SEEDS] = { 1, 2, 3, 4 };
 
 KUNIT_ARRAY_PARAM(seed, seeds, seed_desc);
 
-static int random_suite_init(struct kunit_suite *suite)
-{
-	int ret = user_mem_suite_init(suite);
-
-	return ret ?: fake_iommu_register();
-}
-
-static void random_suite_exit(struct kunit_suite *suite)
-{
-	fake_iommu_unregister();
-	user_mem_suite_exit(suite);
-}
-
 static int random_case_init(struct kunit *test)
 {
 	struct walk *w = kunit_kzalloc(test, sizeof(*w), GFP_KERNEL);
@@ -726,13 +709,5 @@ static struct kunit_case random_cases[] = {
 	{}
 };
 
-static struct kunit_suite random_suite = {
-	.name = "vfio_random",
-	.suite_init = random_suite_init,
-	.suite_exit = random_suite_exit,
-	.init = random_case_init,
-	.exit = random_case_exit,
-	.test_cases = random_cases,
-};
-
-kunit_test_suite(random_suite);
+SUITE("vfio_random", random_cases,
+	FAKE_IOMMU_SUITE, .init = random_case_init, .exit = random_case_exit);

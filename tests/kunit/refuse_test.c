@@ -4,12 +4,11 @@
  * The texts of requests are checked in the VM, which has user space.
  */
 
-#include <kunit/test.h>
 #include <linux/ratelimit.h>
 #include <linux/string.h>
 
-#include "vfio_type1.h"
 #include "klog.h"
+#include "suite.h"
 
 /* What a container may say for each reason, and what all may, before a pause. */
 #define LINES_CONTAINER	10
@@ -151,11 +150,4 @@ static struct kunit_case refuse_cases[] = {
 	{}
 };
 
-static struct kunit_suite refuse_suite = {
-	.name = "vfio_refuse",
-	.init = refuse_case_init,
-	.exit = refuse_case_exit,
-	.test_cases = refuse_cases,
-};
-
-kunit_test_suite(refuse_suite);
+SUITE("vfio_refuse", refuse_cases, .init = refuse_case_init, .exit = refuse_case_exit);

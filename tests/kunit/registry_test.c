@@ -8,7 +8,6 @@
  * memory are told by the fake watch.
  */
 
-#include <kunit/test.h>
 #include <linux/cred.h>
 #include <linux/debugfs.h>
 #include <linux/file.h>
@@ -22,21 +21,16 @@
 #include <linux/uaccess.h>
 #include <linux/vfio.h>
 
-#include "vfio_type1.h"
 #include "fake_iommu.h"
 #include "fake_watch.h"
 #include "fault.h"
 #include "queue.h"
+#include "suite.h"
 #include "user_mem.h"
 
-#define RW		(IOMMU_READ | IOMMU_WRITE)
-/* References to a block page: ours, and that of the user mapping. */
-#define REFS_UNPINNED	2
 #define ENTRIES		16
 #define CONTAINERS	2U
 #define NPAGES		USER_BLOCK_PAGES
-/* Above all RAM: frames without a struct page, as of a BAR. */
-#define MMIO_PFN	((64ULL << 30) >> PAGE_SHIFT)
 
 static const struct fake_traits vtd = {
 	.name = "VT-d", .pgsize_bitmap = SZ_4K | SZ_2M | SZ_1G, .hides = true,
@@ -134,9 +128,7 @@ static int registry_case_init(struct kunit *test)
 	user_mem_attach(test);
 	fake_iommu_reset();
 	vfio_type1_params.allow_unsafe_interrupts = true;
-	vfio_type1_params.dma_entry_limit = ENTRIES;
-	vfio_type1_params.unmap_walk = VFIO_UNMAP_RUNS;
-	vfio_type1_params.disable_hugepages = false;
+	suite_set_params(ENTRIES);
 	test->priv = fx;
 	fx->block = user_block_alloc(test);
 	fx->emulated = iommu_group_alloc();
@@ -325,11 +317,8 @@ static void expect_mapped(struct kunit *test, unsigned int group, u64 iova, unsi
 static struct vfio_dma *mapping(struct kunit *test, unsigned int c, u64 iova)
 {
 	struct fixture *fx = test->priv;
-	struct vfio_dma *dma;
+	struct vfio_dma *dma = suite_mapping(fx->container[c], iova);
 
-	spin_lock(&fx->container[c]->tree.lock);
-	dma = vfio_dma_tree_first(&fx->container[c]->tree, iova, iova);
-	spin_unlock(&fx->container[c]->tree.lock);
 	KUNIT_ASSERT_NOT_NULL(test, dma);
 	return dma;
 }
@@ -2799,26 +2788,5 @@ static struct kunit_case registry_cases[] = {
 	{}
 };
 
-static int registry_suite_init(struct kunit_suite *suite)
-{
-	int ret = user_mem_suite_init(suite);
-
-	return ret ?: fake_iommu_register();
-}
-
-static void registry_suite_exit(struct kunit_suite *suite)
-{
-	fake_iommu_unregister();
-	user_mem_suite_exit(suite);
-}
-
-static struct kunit_suite registry_suite = {
-	.name = "vfio_registered_memory",
-	.suite_init = registry_suite_init,
-	.suite_exit = registry_suite_exit,
-	.init = registry_case_init,
-	.exit = registry_case_exit,
-	.test_cases = registry_cases,
-};
-
-kunit_test_suite(registry_suite);
+SUITE("vfio_registered_memory", registry_cases,
+	FAKE_IOMMU_SUITE, .init = registry_case_init, .exit = registry_case_exit);

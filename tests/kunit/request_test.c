@@ -4,18 +4,15 @@
  * for whom. The memory is MMIO: cheap, and of no interest here.
  */
 
-#include <kunit/test.h>
 #include <linux/kthread.h>
 #include <linux/mman.h>
 #include <linux/sched/signal.h>
 
-#include "vfio_type1.h"
 #include "mock_iommu.h"
+#include "suite.h"
 #include "user_mem.h"
 
-#define RW		(IOMMU_READ | IOMMU_WRITE)
 #define ENTRIES		8
-#define MMIO_PFN	((64ULL << 30) >> PAGE_SHIFT)
 #define MMIO_PAGES	64
 
 /**
@@ -41,17 +38,11 @@ static int request_case_init(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, fx);
 	user_mem_attach(test);
 	fx->vaddr = user_map_pfns(test, 0, MMIO_PFN, MMIO_PAGES);
-	vfio_type1_params.dma_entry_limit = ENTRIES;
-	vfio_type1_params.unmap_walk = VFIO_UNMAP_RUNS;
-	vfio_type1_params.disable_hugepages = false;
+	suite_set_params(ENTRIES);
 	fx->container = vfio_container_create(true, false, false);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->container));
 	fx->mock = mock_iommu_create(test, &small_pages);
-	fx->domain.domain = &fx->mock->domain;
-	INIT_LIST_HEAD(&fx->domain.groups);
-	KUNIT_ASSERT_EQ(test, 0, vfio_iova_reset(&fx->container->iova, 0, U64_MAX));
-	list_add(&fx->domain.next, &fx->container->domains);
-	fx->container->pgsize_bitmap = PAGE_SIZE;
+	mock_iommu_join(test, fx->mock, &fx->domain, fx->container);
 	test->priv = fx;
 	return 0;
 }
@@ -497,21 +488,18 @@ struct request {
 	u64 first;
 	unsigned int npages;
 	unsigned long bitmap;	/* of UNMAP, unless 0 */
-	struct task_struct *task;
-	struct completion done;
+	struct user_call thread;
 	int ret;
 	u64 unmapped;
 };
 
-static int request_thread(void *data)
+static int request_call(void *data)
 {
 	struct request *r = data;
 	struct vfio_dirty_request dirty = {
 		.bitmap = (u64 __user *)r->bitmap, .pgsize = PAGE_SIZE,
 	};
 
-	allow_signal(SIGKILL);
-	user_mem_borrow();
 	if (r->op == MAP)
 		r->ret = map_pages(r->fx, r->first, r->npages);
 	else if (r->op == UNMAP)
@@ -520,35 +508,26 @@ static int request_thread(void *data)
 					&r->unmapped);
 	else
 		r->ret = unmap_all(r->fx, &r->unmapped);
-	user_mem_return();
-	complete(&r->done);
-	while (!kthread_should_stop())
-		schedule_timeout_interruptible(1);
-	return 0;
+	return r->ret;
 }
 
 static void start(struct kunit *test, struct request *r)
 {
 	r->fx = test->priv;
 	r->ret = 1;
-	init_completion(&r->done);
-	r->task = kthread_run(request_thread, r, "vfio-request");
-	KUNIT_ASSERT_FALSE(test, IS_ERR(r->task));
+	r->thread = (struct user_call) { .call = request_call, .data = r };
+	user_call_start(test, &r->thread);
 }
 
 static bool waits(struct request *r)
 {
-	return !wait_for_completion_timeout(&r->done, msecs_to_jiffies(50));
+	return user_call_waits(&r->thread);
 }
 
 /* Collect a thread. Returns whether it came to its end. */
 static bool finish(struct request *r)
 {
-	bool done = wait_for_completion_timeout(&r->done, 10 * HZ);
-
-	if (done)
-		kthread_stop(r->task);
-	return done;
+	return user_call_finish(&r->thread);
 }
 
 /* Start to MAP, and hold it where it maps its first run. */
@@ -684,7 +663,7 @@ static void waiters_go_on_after_a_failed_report(struct kunit *test)
 		done = waited && finish(&others[i]);
 		if (!done) {
 			/* Rather fail than leave it behind. */
-			send_sig(SIGKILL, others[i].task, 1);
+			send_sig(SIGKILL, others[i].thread.task, 1);
 			KUNIT_ASSERT_TRUE(test, finish(&others[i]));
 		}
 		user_unmap(slow.bitmap, 1);
@@ -713,8 +692,8 @@ static void killed_waiter_has_done_nothing(struct kunit *test)
 	start(test, &unmap);
 	start(test, &map);
 	ended = !waits(&unmap) || !waits(&map);
-	send_sig(SIGKILL, unmap.task, 1);
-	send_sig(SIGKILL, map.task, 1);
+	send_sig(SIGKILL, unmap.thread.task, 1);
+	send_sig(SIGKILL, map.thread.task, 1);
 	ended |= !finish(&unmap) || !finish(&map);
 	complete(&gate);
 	KUNIT_ASSERT_TRUE(test, finish(&slow));
@@ -831,13 +810,5 @@ static struct kunit_case request_cases[] = {
 	{}
 };
 
-static struct kunit_suite request_suite = {
-	.name = "vfio_requests",
-	.suite_init = user_mem_suite_init,
-	.suite_exit = user_mem_suite_exit,
-	.init = request_case_init,
-	.exit = request_case_exit,
-	.test_cases = request_cases,
-};
-
-kunit_test_suite(request_suite);
+SUITE("vfio_requests", request_cases,
+	USER_MEM_SUITE, .init = request_case_init, .exit = request_case_exit);

@@ -3,11 +3,10 @@
  * The run list, against an array of the runs that were put into it.
  */
 
-#include <kunit/test.h>
 #include <linux/prandom.h>
 
-#include "vfio_type1.h"
 #include "fault.h"
+#include "suite.h"
 
 /* Enough to get past the in-place runs and into chunks of every size. */
 #define LIST_MAX	700
@@ -385,10 +384,4 @@ static struct kunit_case runs_cases[] = {
 	{}
 };
 
-static struct kunit_suite runs_suite = {
-	.name = "vfio_runs",
-	.suite_init = fault_suite_init,
-	.test_cases = runs_cases,
-};
-
-kunit_test_suite(runs_suite);
+SUITE("vfio_runs", runs_cases, FAULT_SUITE);

@@ -3,11 +3,10 @@
  * What debugfs says a run list amounts to, against a model that goes page by page.
  */
 
-#include <kunit/test.h>
 #include <linux/prandom.h>
 
-#include "vfio_type1.h"
 #include "fault.h"
+#include "suite.h"
 
 #define BOTH_LARGE	(SZ_4K | SZ_2M | SZ_1G)
 #define NR_RUNS		40
@@ -167,10 +166,4 @@ static struct kunit_case survey_cases[] = {
 	{}
 };
 
-static struct kunit_suite survey_suite = {
-	.name = "vfio_survey",
-	.suite_init = fault_suite_init,
-	.test_cases = survey_cases,
-};
-
-kunit_test_suite(survey_suite);
+SUITE("vfio_survey", survey_cases, FAULT_SUITE);

@@ -3,13 +3,12 @@
  * The set of mappings, against an array with one entry per cell of IOVA space.
  */
 
-#include <kunit/test.h>
 #include <linux/delay.h>
 #include <linux/kthread.h>
 #include <linux/prandom.h>
 #include <linux/sched/signal.h>
 
-#include "vfio_type1.h"
+#include "suite.h"
 
 #define CELLS_MAX	256
 
@@ -582,9 +581,4 @@ static struct kunit_case tree_cases[] = {
 	{}
 };
 
-static struct kunit_suite tree_suite = {
-	.name = "vfio_dma_tree",
-	.test_cases = tree_cases,
-};
-
-kunit_test_suite(tree_suite);
+SUITE("vfio_dma_tree", tree_cases);

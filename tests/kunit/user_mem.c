@@ -84,41 +84,55 @@ void user_mem_return(void)
 	kthread_unuse_mm(loader_mm);
 }
 
-struct killed {
-	int (*call)(void *data);
-	void *data;
-	struct completion done;
-	int ret;
-};
-
-static int killed_thread(void *data)
+static int user_call_thread(void *data)
 {
-	struct killed *killed = data;
+	struct user_call *thread = data;
 
 	user_mem_borrow();
 	allow_signal(SIGKILL);
-	send_sig(SIGKILL, current, 1);
-	killed->ret = killed->call(killed->data);
+	if (thread->killed)
+		send_sig(SIGKILL, current, 1);
+	thread->ret = thread->call(thread->data);
 	flush_signals(current);
 	user_mem_return();
-	complete(&killed->done);
+	complete(&thread->done);
 	while (!kthread_should_stop())
 		schedule_timeout_interruptible(1);
 	return 0;
 }
 
+void user_call_start(struct kunit *test, struct user_call *thread)
+{
+	init_completion(&thread->done);
+	thread->task = kthread_run(user_call_thread, thread, "vfio-request");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(thread->task));
+}
+
+/* Returns whether the call has not returned, nor does soon. */
+bool user_call_waits(struct user_call *thread)
+{
+	return !wait_for_completion_timeout(&thread->done, msecs_to_jiffies(50));
+}
+
+/* Collect it. Returns whether it came to its end in time. */
+bool user_call_finish(struct user_call *thread)
+{
+	bool done = wait_for_completion_timeout(&thread->done, 10 * HZ);
+
+	if (done)
+		kthread_stop(thread->task);
+	return done;
+}
+
 /* Returns what @call returns in a thread that has this memory, and was killed. */
 int user_call_killed(struct kunit *test, int (*call)(void *data), void *data)
 {
-	struct killed killed = { .call = call, .data = data };
-	struct task_struct *task;
+	struct user_call thread = { .call = call, .data = data, .killed = true };
 
-	init_completion(&killed.done);
-	task = kthread_run(killed_thread, &killed, "vfio-killed");
-	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
-	wait_for_completion(&killed.done);
-	kthread_stop(task);
-	return killed.ret;
+	user_call_start(test, &thread);
+	wait_for_completion(&thread.done);
+	kthread_stop(thread.task);
+	return thread.ret;
 }
 
 /*
@@ -152,6 +166,15 @@ void user_block_free(struct page *block)
 
 	for (i = 0; i < USER_BLOCK_PAGES; i++)
 		__free_page(block + i);
+}
+
+/* Of the pages of a block that are mapped to user space, none is pinned. */
+void user_expect_unpinned(struct kunit *test, struct page **pages, unsigned int npages)
+{
+	unsigned int i;
+
+	for (i = 0; i < npages; i++)
+		KUNIT_EXPECT_EQ_MSG(test, page_ref_count(pages[i]), REFS_UNPINNED, "page %u", i);
 }
 
 struct layout {

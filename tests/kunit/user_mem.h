@@ -12,19 +12,51 @@
 
 /* Physically contiguous pages, aligned to their size. */
 #define USER_BLOCK_PAGES	1024U
+/* References to a page of a block: the case's, and that of a user mapping. */
+#define REFS_UNPINNED		2
+#define REFS_PINNED		(REFS_UNPINNED + GUP_PIN_COUNTING_BIAS)
+/* Above all RAM: frames without a struct page, as of a BAR. */
+#define MMIO_PFN		((64ULL << 30) >> PAGE_SHIFT)
 
 int user_mem_suite_init(struct kunit_suite *suite);
 void user_mem_suite_exit(struct kunit_suite *suite);
+
+/* For SUITE(): one whose cases have user memory, and may let allocations fail. */
+#define USER_MEM_SUITE	\
+	.suite_init = user_mem_suite_init, .suite_exit = user_mem_suite_exit
+
 void user_mem_attach(struct kunit *test);
 void user_mem_detach(void);
 void user_mem_borrow(void);
 void user_mem_return(void);
+/**
+ * struct user_call - a call in a thread of its own, which has this memory
+ * @call: the call
+ * @data: for it
+ * @killed: the thread is killed before
+ * @task: the thread, which can be killed meanwhile
+ * @done: completed when @call has returned
+ * @ret: what @call returned
+ */
+struct user_call {
+	int (*call)(void *data);
+	void *data;
+	bool killed;
+	struct task_struct *task;
+	struct completion done;
+	int ret;
+};
+
+void user_call_start(struct kunit *test, struct user_call *thread);
+bool user_call_waits(struct user_call *thread);
+bool user_call_finish(struct user_call *thread);
 int user_call_killed(struct kunit *test, int (*call)(void *data), void *data);
 
 struct mm_struct *user_other_mm(struct kunit *test, bool alive);
 
 struct page *user_block_alloc(struct kunit *test);
 void user_block_free(struct page *block);
+void user_expect_unpinned(struct kunit *test, struct page **pages, unsigned int npages);
 
 unsigned long user_map_pages(struct kunit *test, struct page **pages, unsigned int npages,
 			     unsigned long prot);
