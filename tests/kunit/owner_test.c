@@ -63,7 +63,7 @@ static const struct vfio_device_ops device_ops = {
 	.dma_unmap = device_dma_unmap,
 };
 
-static int owner_case_init(struct kunit *test)
+static int owner_init(struct kunit *test)
 {
 	struct fixture *fx = kunit_kzalloc(test, sizeof(*fx), GFP_KERNEL);
 	unsigned int i;
@@ -85,7 +85,7 @@ static int owner_case_init(struct kunit *test)
 	return 0;
 }
 
-static void owner_case_exit(struct kunit *test)
+static void owner_exit(struct kunit *test)
 {
 	struct fixture *fx = test->priv;
 
@@ -590,5 +590,4 @@ static struct kunit_case owner_cases[] = {
 	{}
 };
 
-SUITE("vfio_owners", owner_cases,
-	USER_MEM_SUITE, .init = owner_case_init, .exit = owner_case_exit);
+SUITE("vfio_owners", owner_cases, USER_MEM_SUITE, .init = owner_init, .exit = owner_exit);

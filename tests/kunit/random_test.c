@@ -13,29 +13,14 @@
  * RANDOM_STEPS requests per seed; a failure names its seed and step.
  */
 
-#include <linux/bitmap.h>
 #include <linux/mman.h>
-#include <linux/prandom.h>
-#include <linux/sizes.h>
 #include <linux/uaccess.h>
-#include <linux/vfio.h>
 
 #include "fake_iommu.h"
 #include "fault.h"
-#include "suite.h"
+#include "mock_iommu.h"
+#include "random_model.h"
 #include "user_mem.h"
-
-#define ENTRIES		10
-#define SEEDS		4
-
-/* The IOVA that requests are about, and the memory that they map. */
-#define BASE		((u64)SZ_2M - 40 * PAGE_SIZE)
-#define CELLS		192U
-#define MEM_PAGES	128U
-#define NOBODY		(-1)
-
-/* Groups that come and go. */
-#define GROUPS		3U
 
 static const struct fake_traits kinds[] = {
 	{ .name = "VT-d", .pgsize_bitmap = SZ_4K | SZ_2M | SZ_1G, .hides = true },
@@ -43,168 +28,6 @@ static const struct fake_traits kinds[] = {
 	{ .name = "4K only", .pgsize_bitmap = SZ_4K, .driver = 1 },
 	{ .name = "incoherent", .pgsize_bitmap = SZ_4K | SZ_2M | SZ_1G, .incoherent = true },
 };
-
-/**
- * struct model_map - a mapping
- * @used: it is there
- * @no_vaddr: its address was taken back
- * @first: its first cell
- * @npages: cells
- * @mem: page of the memory that its first cell shows
- * @prot: IOMMU_READ, IOMMU_WRITE
- */
-struct model_map {
-	bool used;
-	bool no_vaddr;
-	unsigned int first;
-	unsigned int npages;
-	unsigned int mem;
-	int prot;
-};
-
-/**
- * struct walk - a random walk, and what the model knows
- * @test: the case
- * @rnd: where requests come from
- * @seed: that it began with
- * @step: requests so far
- * @container: what is tested
- * @emulated: a group without an IOMMU
- * @device: its in-kernel user
- * @block: memory
- * @pages: the memory's pages in the order of the user mapping
- * @vaddr: where they are
- * @bitmap: user memory for dirty bitmaps
- * @locked_vm: before anything was charged
- * @maps: mappings
- * @owner: mapping of each cell, or NOBODY
- * @pins: times that each cell was pinned by the in-kernel user
- * @dirty: cells that are dirty even if no group writes wherever it likes
- * @tracking: dirty tracking is on
- * @attached: groups that are
- * @has_emulated: the emulated one is
- */
-struct walk {
-	struct kunit *test;
-	struct rnd_state rnd;
-	unsigned int seed;
-	unsigned int step;
-	struct vfio_type1_container *container;
-	struct iommu_group *emulated;
-	struct vfio_device device;
-	struct page *block;
-	struct page *pages[MEM_PAGES];
-	unsigned long vaddr;
-	unsigned long bitmap;
-	unsigned long locked_vm;
-	struct model_map maps[ENTRIES];
-	int owner[CELLS];
-	unsigned int pins[CELLS];
-	DECLARE_BITMAP(dirty, CELLS);
-	bool tracking;
-	bool attached[GROUPS];
-	bool has_emulated;
-};
-
-/* Say where the walk is if @left, which is called @what, is not @right. */
-static void walk_eq(struct walk *w, const char *what, long long left, long long right)
-{
-	KUNIT_ASSERT_EQ_MSG(w->test, left, right, "seed %u step %u: %s", w->seed, w->step, what);
-}
-
-#define WALK_EQ(w, left, right)	walk_eq(w, #left, left, right)
-
-static unsigned int below(struct walk *w, unsigned int limit)
-{
-	return prandom_u32_state(&w->rnd) % limit;
-}
-
-static bool one_in(struct walk *w, unsigned int n)
-{
-	return !below(w, n);
-}
-
-static u64 cell_iova(unsigned int cell)
-{
-	return BASE + (u64)cell * PAGE_SIZE;
-}
-
-/* ---- what the model knows ---- */
-
-static unsigned int nr_attached(const struct walk *w)
-{
-	unsigned int i, nr = 0;
-
-	for (i = 0; i < GROUPS; i++)
-		nr += w->attached[i];
-	return nr;
-}
-
-static unsigned int nr_maps(const struct walk *w)
-{
-	unsigned int i, nr = 0;
-
-	for (i = 0; i < ENTRIES; i++)
-		nr += w->maps[i].used;
-	return nr;
-}
-
-static bool any_without_vaddr(const struct walk *w)
-{
-	unsigned int i;
-
-	for (i = 0; i < ENTRIES; i++)
-		if (w->maps[i].used && w->maps[i].no_vaddr)
-			return true;
-	return false;
-}
-
-/* The page that a cell shows, or NULL. */
-static struct page *cell_page(const struct walk *w, unsigned int cell)
-{
-	const struct model_map *m;
-
-	if (w->owner[cell] == NOBODY)
-		return NULL;
-	m = &w->maps[w->owner[cell]];
-	return w->pages[m->mem + cell - m->first];
-}
-
-static bool cell_is_dirty(const struct walk *w, unsigned int cell)
-{
-	return w->owner[cell] != NOBODY && (nr_attached(w) || test_bit(cell, w->dirty));
-}
-
-static void forget_map(struct walk *w, unsigned int nr)
-{
-	struct model_map *m = &w->maps[nr];
-	unsigned int i;
-
-	for (i = m->first; i < m->first + m->npages; i++) {
-		w->owner[i] = NOBODY;
-		clear_bit(i, w->dirty);
-	}
-	m->used = false;
-}
-
-static void forget_all_maps(struct walk *w)
-{
-	unsigned int i;
-
-	for (i = 0; i < ENTRIES; i++)
-		if (w->maps[i].used)
-			forget_map(w, i);
-}
-
-/* What was pinned is dirty. */
-static void mark_pinned(struct walk *w)
-{
-	unsigned int i;
-
-	for (i = 0; i < CELLS; i++)
-		if (w->pins[i])
-			set_bit(i, w->dirty);
-}
 
 /* ---- the in-kernel user ---- */
 
@@ -227,80 +50,6 @@ static void device_dma_unmap(struct vfio_device *device, u64 iova, u64 length)
 static const struct vfio_device_ops device_ops = {
 	.dma_unmap = device_dma_unmap,
 };
-
-/* ---- is it so? ---- */
-
-static void expect_page_table(struct walk *w, struct mock_iommu *mock)
-{
-	unsigned int i;
-
-	WALK_EQ(w, mock->violation[0], 0);
-	WALK_EQ(w, list_empty(&mock->stale), true);
-	for (i = 0; i < CELLS; i++) {
-		struct page *page = cell_page(w, i);
-		phys_addr_t phys = iommu_iova_to_phys(&mock->domain, cell_iova(i));
-
-		WALK_EQ(w, phys, page ? page_to_phys(page) : 0);
-		if (page)
-			WALK_EQ(w, mock_iommu_prot(mock, cell_iova(i)),
-				w->maps[w->owner[i]].prot | IOMMU_CACHE);
-	}
-}
-
-static void expect_model(struct walk *w)
-{
-	unsigned int pins[MEM_PAGES] = {}, charged = 0, mapped = 0, i;
-	bool iommu = nr_attached(w);
-
-	for (i = 0; i < CELLS; i++) {
-		const struct model_map *m = &w->maps[w->owner[i]];
-
-		if (w->owner[i] == NOBODY) {
-			WALK_EQ(w, w->pins[i], 0);
-			continue;
-		}
-		mapped++;
-		pins[m->mem + i - m->first] += iommu + !!w->pins[i];
-		charged += iommu || w->pins[i];
-	}
-	for (i = 0; i < MEM_PAGES; i++)
-		WALK_EQ(w, page_ref_count(w->pages[i]),
-			REFS_UNPINNED + pins[i] * GUP_PIN_COUNTING_BIAS);
-	WALK_EQ(w, user_locked_vm() - w->locked_vm, charged);
-	WALK_EQ(w, vfio_count_sum(w->container, VFIO_COUNT_LOCKED_PAGES), charged);
-	WALK_EQ(w, w->container->tree.avail, ENTRIES - nr_maps(w));
-	WALK_EQ(w, w->container->tree.bytes, (u64)mapped * PAGE_SIZE);
-	WALK_EQ(w, fake_iommu.violation[0], 0);
-	for (i = 0; i < GROUPS; i++) {
-		WALK_EQ(w, !!fake_iommu.devices[i].domain, w->attached[i]);
-		if (w->attached[i])
-			expect_page_table(w, fake_mock(fake_iommu.devices[i].domain));
-	}
-	if (!iommu)
-		WALK_EQ(w, fake_iommu.nr_domains, 0);
-}
-
-/* The bitmap that user space got for @npages cells from @first on. */
-static void expect_bitmap(struct walk *w, unsigned int first, unsigned int npages,
-			  const unsigned long *expected)
-{
-	DECLARE_BITMAP(got, CELLS) = {};
-	unsigned int i;
-
-	WALK_EQ(w, copy_from_user(got, (void __user *)w->bitmap, sizeof(got)), 0);
-	for (i = 0; i < npages; i++)
-		WALK_EQ(w, test_bit(i, got), test_bit(first + i, expected));
-}
-
-static void snapshot_dirty(const struct walk *w, unsigned long *dirty)
-{
-	unsigned int i;
-
-	bitmap_zero(dirty, CELLS);
-	for (i = 0; i < CELLS; i++)
-		if (cell_is_dirty(w, i))
-			set_bit(i, dirty);
-}
 
 static struct vfio_dirty_request clean_bitmap(struct walk *w)
 {
@@ -414,7 +163,7 @@ static void try_unmap(struct walk *w)
 	}
 	WALK_EQ(w, ret, 0);
 	if (with_bitmap)
-		expect_bitmap(w, first, npages, dirty);
+		expect_model_bitmap(w, first, npages, dirty);
 	for (i = first; i < first + npages; i++) {
 		if (w->owner[i] == NOBODY)
 			continue;
@@ -574,7 +323,7 @@ static void try_dirty(struct walk *w)
 		snapshot_dirty(w, dirty);
 		fetch_bitmap(w);
 		if (w->tracking)
-			expect_bitmap(w, 0, CELLS, dirty);
+			expect_model_bitmap(w, 0, CELLS, dirty);
 	}
 }
 
@@ -631,7 +380,7 @@ static const unsigned int seeds[SEEDS] = { 1, 2, 3, 4 };
 
 KUNIT_ARRAY_PARAM(seed, seeds, seed_desc);
 
-static int random_case_init(struct kunit *test)
+static int walk_init(struct kunit *test)
 {
 	struct walk *w = kunit_kzalloc(test, sizeof(*w), GFP_KERNEL);
 	unsigned int i;
@@ -663,7 +412,7 @@ static int random_case_init(struct kunit *test)
 	return 0;
 }
 
-static void random_case_exit(struct kunit *test)
+static void walk_exit(struct kunit *test)
 {
 	struct walk *w = test->priv;
 	unsigned int i;
@@ -709,5 +458,4 @@ static struct kunit_case random_cases[] = {
 	{}
 };
 
-SUITE("vfio_random", random_cases,
-	FAKE_IOMMU_SUITE, .init = random_case_init, .exit = random_case_exit);
+SUITE("vfio_random", random_cases, FAKE_IOMMU_SUITE, .init = walk_init, .exit = walk_exit);
