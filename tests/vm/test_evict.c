@@ -4,11 +4,11 @@
  * late, when they are closed, or never. UNMAP succeeds all the same, and nothing that is
  * still pinned becomes anybody else's.
  */
-#include <glob.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 
+#include "debugfs.h"
 #include "emu/emu_user.h"
 
 #define BASE		(5 * GIB)
@@ -38,23 +38,21 @@ static unsigned int log_late(int log, const char *devices)
 /* Does debugfs show BASE in this state? */
 static bool shown_as(const char *state)
 {
-	char want[64], line[1024], at[32];
+	unsigned int ids[DEBUGFS_IDS], n = debugfs_ids(ids, DEBUGFS_IDS), i;
+	struct debugfs_mapping m;
 	bool shown = false;
-	glob_t files;
-	size_t i;
 
-	snprintf(at, sizeof(at), "mapping 0x%llx ", (unsigned long long)BASE);
-	snprintf(want, sizeof(want), " state %s ", state);
-	assert_int_equal(glob("/sys/kernel/debug/vfio_type1/*/mappings", 0, NULL, &files), 0);
-	for (i = 0; i < files.gl_pathc; i++) {
-		FILE *f = fopen(files.gl_pathv[i], "r");
+	assert_true(n > 0);
+	for (i = 0; i < n; i++) {
+		int fd = debugfs_open(ids[i], "mappings");
+		char *text = debugfs_read_fd(fd, 1 << 15);
+		const char *line = text;
 
-		assert_non_null(f);
-		while (fgets(line, sizeof(line), f))
-			shown |= !strncmp(line, at, strlen(at)) && strstr(line, want);
-		fclose(f);
+		while ((line = debugfs_parse_mapping(line, &m)))
+			shown |= m.iova == BASE && !strcmp(m.state, state);
+		free(text);
+		close(fd);
 	}
-	globfree(&files);
 	return shown;
 }
 

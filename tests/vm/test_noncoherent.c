@@ -7,64 +7,29 @@
  *
  * VM: --iommu intel-nc
  */
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
-#include "testlib.h"
+#include "debugfs.h"
 
-#define ROOT		"/sys/kernel/debug/vfio_type1"
 #define BASE		(5 * GIB)
 #define PAGES(n)	((n) * VU_PAGE)
 #define SIZE		(4 * MIB)
 
-/* A file of the only container. */
-static void read_file(const char *name, char *text, size_t size)
-{
-	char path[512] = "";
-	struct dirent *entry;
-	ssize_t got;
-	DIR *dir;
-	int fd;
-
-	dir = opendir(ROOT);
-	assert_non_null(dir);
-	while ((entry = readdir(dir)))
-		if (strtoul(entry->d_name, NULL, 10))
-			snprintf(path, sizeof(path), ROOT "/%s/%s", entry->d_name, name);
-	closedir(dir);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	assert_true(fd >= 0);
-	got = read(fd, text, size - 1);
-	assert_true(got > 0);
-	text[got] = '\0';
-	close(fd);
-}
-
-static unsigned long flushed_pages(void)
-{
-	char text[8192];
-	const char *at;
-
-	read_file("counters", text, sizeof(text));
-	at = strstr(text, "\nflushed_pages ");
-	assert_non_null(at);
-	return strtoul(at + strlen("\nflushed_pages "), NULL, 10);
-}
-
 static void the_domain_is_not_coherent(void **state)
 {
 	const struct fixture *f = *state;
-	char text[8192];
+	char *text;
 
 	assert_int_equal(ioctl(f->container, VFIO_CHECK_EXTENSION, VFIO_DMA_CC_IOMMU), 0);
 	if (is_intree())
 		return;
-	read_file("domains", text, sizeof(text));
+	text = debugfs_read("domains");
 	assert_non_null(strstr(text, " coherent 0 "));
+	free(text);
 }
 
 /* Map, let the device use, and unmap memory of each kind; @each is what is flushed each time. */
@@ -77,14 +42,14 @@ static void use_all_memory(const struct fixture *f, unsigned long each)
 		char *mem = backings[i].alloc(SIZE);
 
 		at_step("%s", backings[i].name);
-		before = is_intree() ? 0 : flushed_pages();
+		before = is_intree() ? 0 : debugfs_counter("flushed_pages");
 		assert_ok(vu_map_rw(f->container, mem, BASE, SIZE));
 		if (!is_intree())
-			assert_int_equal(flushed_pages() - before, each);
+			assert_int_equal(debugfs_counter("flushed_pages") - before, each);
 		assert_dma_reaches(f, 0, mem + SIZE - PAGES(1), BASE + SIZE - PAGES(1));
 		assert_unmaps(f->container, BASE, SIZE, SIZE);
 		if (!is_intree())
-			assert_int_equal(flushed_pages() - before, 2 * each);
+			assert_int_equal(debugfs_counter("flushed_pages") - before, 2 * each);
 		assert_nothing_held(f);
 		vu_free(mem, SIZE);
 	}
@@ -114,12 +79,12 @@ static void each_mapping_of_registered_memory_is_flushed(void **state)
 		return;
 	mem = mem_thp(SIZE);
 	assert_ok(vu_register(f->container, mem, SIZE, 0));
-	before = flushed_pages();
+	before = debugfs_counter("flushed_pages");
 	assert_ok(vu_map_rw(f->container, mem, BASE, SIZE));
-	assert_int_equal(flushed_pages() - before, SIZE / VU_PAGE);
+	assert_int_equal(debugfs_counter("flushed_pages") - before, SIZE / VU_PAGE);
 	assert_dma_reaches(f, 0, mem, BASE);
 	assert_unmaps(f->container, BASE, SIZE, SIZE);
-	assert_int_equal(flushed_pages() - before, SIZE / VU_PAGE);
+	assert_int_equal(debugfs_counter("flushed_pages") - before, SIZE / VU_PAGE);
 	assert_ok(vu_unregister(f->container, mem, SIZE));
 	vu_free(mem, SIZE);
 }
@@ -144,9 +109,9 @@ static void a_broken_page_is_not_flushed(void **state)
 	assert_int_equal(sigaction(SIGBUS, &action, &old), 0);
 	assert_int_equal(madvise(mem + PAGES(3), PAGES(1), MADV_HWPOISON), 0);
 	assert_int_equal(sigaction(SIGBUS, &old, NULL), 0);
-	before = flushed_pages();
+	before = debugfs_counter("flushed_pages");
 	assert_unmaps(f->container, BASE, SIZE, SIZE);
-	assert_int_equal(flushed_pages() - before, SIZE / VU_PAGE - 1);
+	assert_int_equal(debugfs_counter("flushed_pages") - before, SIZE / VU_PAGE - 1);
 	vu_free(mem, SIZE);
 }
 

@@ -5,7 +5,6 @@
  * the process killed, and none of it waits.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -15,7 +14,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "testlib.h"
+#include "debugfs.h"
 
 #define BASE		(5 * GIB)
 #define OTHER		(6 * GIB)
@@ -153,28 +152,17 @@ static void waiter_free(struct waiter *w)
 /* Each file of each container, as root reads them. */
 static int read_debugfs(void)
 {
-	static const char *const files[] = {
-		"status", "domains", "iova", "mappings", "regions", "counters", "progress",
-	};
-	DIR *dir = opendir("/sys/kernel/debug/vfio_type1");
-	unsigned int i, nr = 0;
-	struct dirent *entry;
-	char path[300], buf[4096];
+	unsigned int ids[DEBUGFS_IDS], n = debugfs_ids(ids, DEBUGFS_IDS), k, nr = 0;
+	char buf[4096];
 	int fd;
 
-	while (dir && (entry = readdir(dir))) {
-		for (i = 0; i < ARRAY_SIZE(files); i++) {
-			snprintf(path, sizeof(path), "/sys/kernel/debug/vfio_type1/%s/%s",
-				 entry->d_name, files[i]);
-			fd = open(path, O_RDONLY);
-			if (fd < 0)
-				continue;
-			nr += read(fd, buf, sizeof(buf)) >= 0;
-			close(fd);
-		}
+	for (k = 0; k < n * DEBUGFS_FILES; k++) {
+		fd = debugfs_open(ids[k / DEBUGFS_FILES], debugfs_files[k % DEBUGFS_FILES]);
+		if (fd < 0)
+			continue;
+		nr += read(fd, buf, sizeof(buf)) >= 0;
+		close(fd);
 	}
-	if (dir)
-		closedir(dir);
 	return nr ? 0 : -ENOENT;
 }
 
