@@ -29,8 +29,8 @@ static void mapping_takes_the_regions_frames(struct kunit *test)
 				KUNIT_ASSERT_EQ(test, 0, map(test, 1, part[i].iova, part[i].page,
 							     part[i].npages));
 				vfio_type1_params.disable_hugepages = false;
-				expect_mapped_at(test, 1, part[i].iova, part[i].page, part[i].npages,
-						 RW);
+				expect_mapped_at(test, 1, part[i].iova, part[i].page,
+						 part[i].npages, RW);
 				expect_region_pins(test, 0, 10, 0);
 				expect_region_pins(test, 10, NPAGES - 10, 1);
 				expect_charge(test, NPAGES - 10);
