@@ -154,6 +154,7 @@ u64 vfio_container_ns(const struct vfio_type1_container *container, u64 cycles)
 static void domain_free(struct vfio_domain *domain)
 {
 	iommu_domain_free(domain->domain);
+	vfio_tables_destroy(domain);
 	kfree(domain);
 }
 
@@ -263,9 +264,8 @@ static int container_grow_tables(struct vfio_type1_container *container, u64 las
 	    !(container->pgsize_bitmap & PAGE_SIZE))
 		return 0;
 	list_for_each_entry(domain, &container->domains, next) {
-		vfio_count(container, VFIO_COUNT_IOMMU_MAPS, 1);
-		ret = iommu_map(domain->domain, iova, page_to_phys(ZERO_PAGE(0)), PAGE_SIZE,
-				IOMMU_READ | IOMMU_CACHE, GFP_KERNEL_ACCOUNT);
+		ret = vfio_domain_map(container, domain, iova, page_to_phys(ZERO_PAGE(0)),
+				      PAGE_SIZE, IOMMU_READ | IOMMU_CACHE);
 		if (!ret) {
 			vfio_count(container, VFIO_COUNT_IOMMU_UNMAPS, 1);
 			if (iommu_unmap(domain->domain, iova, PAGE_SIZE) != PAGE_SIZE)
@@ -607,6 +607,7 @@ static struct vfio_domain *domain_create(struct vfio_type1_container *container,
 	}
 	INIT_LIST_HEAD(&domain->groups);
 	domain->domain = iommu_domain;
+	vfio_tables_init(domain);
 	return domain;
 }
 
@@ -707,10 +708,8 @@ static int replay_copy(struct vfio_type1_container *container, struct vfio_domai
 			return -EIO;
 		if (!to->coherent)
 			vfio_container_flush(container, &run, 1);
-		vfio_count(container, VFIO_COUNT_IOMMU_MAPS, 1);
-		ret = iommu_map(to->domain, iova, PFN_PHYS(vfio_run_pfn(run)),
-				vfio_run_npages(run) << PAGE_SHIFT, dma->prot | IOMMU_CACHE,
-				GFP_KERNEL_ACCOUNT);
+		ret = vfio_domain_map(container, to, iova, PFN_PHYS(vfio_run_pfn(run)),
+				      vfio_run_npages(run) << PAGE_SHIFT, dma->prot | IOMMU_CACHE);
 		if (ret) {
 			vfio_refuse(container, VFIO_REFUSE_IOMMU,
 				    "attach: the IOMMU refused the mapping 0x%llx-0x%llx at iova 0x%llx: error %d",

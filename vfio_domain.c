@@ -7,7 +7,8 @@
  * before it looks whether the call's IOVA go with that.  If not, it syncs first: that
  * frees the new tables with the flush of the old IOVA, and as none are left then, the
  * flush of theirs tells the hardware that it may keep what it knows of tables.  So a
- * call that may free tables gets a sync of its own.
+ * call that may free tables gets a sync of its own.  And it frees a table that is in a
+ * superpage's way before it flushes at all: see vfio_tables.c.
  *
  * A driver that fails on the way tells how far it got, and the kernel takes out so
  * much.  VT-d up to 6.12 tells that it did nothing, when it ran out of memory for its
@@ -115,7 +116,7 @@ static size_t gather_call(struct vfio_gather *gather, const struct vfio_domain *
  * Context: as iommu_unmap_fast().
  * Return: as iommu_unmap_fast(): bytes, from @iova on, that came back.
  */
-size_t vfio_gather_unmap(struct vfio_gather *gather, const struct vfio_domain *domain, u64 iova,
+size_t vfio_gather_unmap(struct vfio_gather *gather, struct vfio_domain *domain, u64 iova,
 			 size_t size)
 {
 	size_t done, piece, unmapped, table = domain_table_bytes(domain);
@@ -127,6 +128,8 @@ size_t vfio_gather_unmap(struct vfio_gather *gather, const struct vfio_domain *d
 		if (covers_table(iova + done, piece, table)) {
 			vfio_gather_sync(gather, domain);
 			unmapped = gather_call(gather, domain, iova + done, piece);
+			if (!list_empty(vfio_compat_freelist(&gather->iotlb)))
+				vfio_tables_freed(domain, iova + done, unmapped);
 			vfio_gather_sync(gather, domain);
 		} else {
 			unmapped = gather_call(gather, domain, iova + done, piece);
@@ -147,8 +150,8 @@ size_t vfio_gather_unmap(struct vfio_gather *gather, const struct vfio_domain *d
  * Context: as iommu_unmap().
  * Return: as iommu_unmap(): bytes, from @iova on, that came back.
  */
-size_t vfio_domain_unmap(struct vfio_type1_container *container,
-			 const struct vfio_domain *domain, u64 iova, size_t size)
+size_t vfio_domain_unmap(struct vfio_type1_container *container, struct vfio_domain *domain,
+			 u64 iova, size_t size)
 {
 	struct vfio_gather gather;
 	size_t unmapped;
@@ -159,6 +162,41 @@ size_t vfio_domain_unmap(struct vfio_type1_container *container,
 	vfio_count(container, VFIO_COUNT_IOMMU_UNMAPS, gather.calls);
 	vfio_count(container, VFIO_COUNT_SYNCS, gather.syncs);
 	return unmapped;
+}
+
+/**
+ * vfio_domain_map() - iommu_map() that frees no page table too early
+ * @container: the container, which counts it
+ * @domain: the domain
+ * @iova: first byte
+ * @phys: where it is to point
+ * @size: bytes
+ * @prot: IOMMU_READ and so on
+ *
+ * Context: as iommu_map(); the caller owns the IOVA.
+ * Return: as iommu_map(); but if it fails some of it may be there.
+ */
+int vfio_domain_map(struct vfio_type1_container *container, struct vfio_domain *domain, u64 iova,
+		    phys_addr_t phys, size_t size, int prot)
+{
+	size_t done = 0, piece = size;
+	int ret;
+
+	if (vfio_tables_matter(domain)) {
+		ret = vfio_tables_note(domain, iova, phys, size);
+		if (ret)
+			return ret;
+		piece = vfio_tables_cut(domain, iova, phys, size);
+	}
+	for (;;) {
+		vfio_count(container, VFIO_COUNT_IOMMU_MAPS, 1);
+		ret = iommu_map(domain->domain, iova + done, phys + done, piece, prot,
+				GFP_KERNEL_ACCOUNT);
+		done += piece;
+		if (ret || done == size)
+			return ret;
+		piece = vfio_tables_cut(domain, iova + done, phys + done, size - done);
+	}
 }
 
 /**

@@ -62,7 +62,9 @@ void vfio_fgsp_probe(struct vfio_domain *domain, const struct vfio_iova_set *iov
 	if (flush)
 		vfio_cache_flush(page_to_pfn(pages), 2);
 
-	if (!iommu_map(domain->domain, room, page_to_phys(pages), 2 * PAGE_SIZE,
+	/* If it is coarse a table stays behind. */
+	if (!(vfio_tables_matter(domain) && vfio_tables_note_small(domain, room, 2 * PAGE_SIZE)) &&
+	    !iommu_map(domain->domain, room, page_to_phys(pages), 2 * PAGE_SIZE,
 		       IOMMU_READ | IOMMU_WRITE | IOMMU_CACHE, GFP_KERNEL_ACCOUNT))
 		domain->fgsp = iommu_unmap(domain->domain, room, PAGE_SIZE) >= 2 * PAGE_SIZE;
 	/* The second page is there yet, or what a failed map left. Else they are lost. */

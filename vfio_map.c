@@ -258,16 +258,71 @@ static int map_queue_cut(struct map_work *work, struct iommu_domain *domain, u64
 	return ret;
 }
 
+/*
+ * Note the page tables that the queue needs in a domain.  Runs are looked at as
+ * iommu_map_sg() joins them, which are of different kinds, and the small ones together.
+ * @cut is set if some run has to be mapped by vfio_domain_map().
+ */
+static int map_note_tables(const struct map_work *work, struct vfio_domain *domain, u64 iova,
+			   bool *cut)
+{
+	const struct vfio_run *run = work->runs, *end = run + work->nr;
+	size_t size, small = 0;
+	unsigned long pfn;
+	int ret = 0;
+
+	while (run < end && !ret) {
+		pfn = vfio_run_pfn(*run);
+		size = 0;
+		do {
+			size += vfio_run_npages(*run++) << PAGE_SHIFT;
+		} while (run < end && vfio_run_pfn(*run) == pfn + PHYS_PFN(size));
+		if (size < VFIO_TABLE_BYTES) {
+			small += size;
+		} else {
+			ret = vfio_tables_note_small(domain, iova - small, small) ?:
+			      vfio_tables_note(domain, iova, PFN_PHYS(pfn), size);
+			*cut |= vfio_tables_cut(domain, iova, PFN_PHYS(pfn), size) < size;
+			small = 0;
+		}
+		iova += size;
+	}
+	return ret ?: vfio_tables_note_small(domain, iova - small, small);
+}
+
+/* Map the queue run by run: seldom, where a superpage would come where a table is. */
+static int map_queue_singly(struct map_work *work, struct vfio_domain *domain, u64 iova, int prot)
+{
+	const struct vfio_run *run;
+	size_t size;
+	int ret = 0;
+
+	for (run = work->runs; run < work->runs + work->nr && !ret; run++, iova += size) {
+		size = vfio_run_npages(*run) << PAGE_SHIFT;
+		ret = vfio_domain_map(work->container, domain, iova, PFN_PHYS(vfio_run_pfn(*run)),
+				      size, prot);
+	}
+	return ret;
+}
+
 /* Map the queue into one domain.  On failure some of it may be there. */
-static int map_queue_to(struct map_work *work, const struct vfio_domain *domain, u64 iova)
+static int map_queue_to(struct map_work *work, struct vfio_domain *domain, u64 iova)
 {
 	size_t head, size = (size_t)work->npages << PAGE_SHIFT;
-	int prot = work->dma->prot | IOMMU_CACHE;
+	int ret, prot = work->dma->prot | IOMMU_CACHE;
+	bool cut = false;
 
-	vfio_count(work->container, VFIO_COUNT_IOMMU_MAPS, 1);
 	if (work->nr == 1)
-		return iommu_map(domain->domain, iova, PFN_PHYS(vfio_run_pfn(work->runs[0])), size,
-				 prot, GFP_KERNEL_ACCOUNT);
+		return vfio_domain_map(work->container, domain, iova,
+				       PFN_PHYS(vfio_run_pfn(work->runs[0])), size, prot);
+	if (vfio_tables_matter(domain)) {
+		ret = map_note_tables(work, domain, iova, &cut);
+		if (ret)
+			return ret;
+		if (cut)
+			return map_queue_singly(work, domain, iova, prot);
+	}
+	vfio_count(work->container, VFIO_COUNT_IOMMU_MAPS, 1);
 	head = vfio_domain_undo_head(domain, iova, size);
 	if (head)
 		return map_queue_cut(work, domain->domain, iova, head, prot);

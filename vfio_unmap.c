@@ -52,7 +52,7 @@
  */
 struct vfio_window {
 	struct vfio_type1_container *container;
-	const struct vfio_domain *domain;
+	struct vfio_domain *domain;
 	struct vfio_gather gather;
 	struct vfio_run *runs;
 	unsigned int capacity;
@@ -154,8 +154,8 @@ static enum vfio_unmap_walk unmap_walk(const struct vfio_dma *dma,
 }
 
 /* Unmap and sync a mapping, without looking at its runs.  Return: whether it is gone. */
-static bool unmap_blind(struct vfio_type1_container *container,
-			const struct vfio_domain *domain, const struct vfio_dma *dma)
+static bool unmap_blind(struct vfio_type1_container *container, struct vfio_domain *domain,
+			const struct vfio_dma *dma)
 {
 	u64 iova = dma->iova, left = (u64)dma->mapped << PAGE_SHIFT;
 	size_t size;

@@ -71,7 +71,8 @@
  *  - Only whole runs are unmapped, and never an IOVA that is not mapped: VT-d
  *    up to 6.12 unmaps too much, or walks into guest memory, otherwise.
  *  - When a call of an IOMMU driver may free page tables, nothing waits for a sync,
- *    and a sync comes next (vfio_gather_unmap()).
+ *    and a sync comes next (vfio_gather_unmap()).  No call that maps frees one
+ *    (vfio_domain_map()).
  *  - If a domain gives back fewer bytes than asked, the pins past that point
  *    are leaked, never unpinned.
  *  - What failed to be mapped may be there all the same: nothing of it is given back
@@ -101,6 +102,7 @@
 #include <linux/refcount.h>
 #include <linux/rwsem.h>
 #include <linux/sched.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/timex.h>
@@ -108,6 +110,7 @@
 #include <linux/user_namespace.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
+#include <linux/xarray.h>
 
 #include "compat/compiler.h"
 #include "compat/iommu.h"
@@ -894,6 +897,7 @@ struct vfio_group_entry {
  * @next: in the container's list; container->lock
  * @groups: struct vfio_group_entry; container->lock
  * @domain: the IOMMU's
+ * @tables: page tables that it may have, a bitmap for each GiB: see vfio_tables.c
  * @fgsp: the probe found fine-grained superpages
  * @coherent: the IOMMU enforces cache coherency
  */
@@ -901,6 +905,7 @@ struct vfio_domain {
 	struct list_head next;
 	struct list_head groups;
 	struct iommu_domain *domain;
+	struct xarray tables;
 	bool fgsp;
 	bool coherent;
 };
@@ -1346,13 +1351,44 @@ struct vfio_gather {
 };
 
 void vfio_gather_begin(struct vfio_gather *gather);
-size_t vfio_gather_unmap(struct vfio_gather *gather, const struct vfio_domain *domain, u64 iova,
+size_t vfio_gather_unmap(struct vfio_gather *gather, struct vfio_domain *domain, u64 iova,
 			 size_t size);
 void vfio_gather_sync(struct vfio_gather *gather, const struct vfio_domain *domain);
-size_t vfio_domain_unmap(struct vfio_type1_container *container,
-			 const struct vfio_domain *domain, u64 iova, size_t size);
+size_t vfio_domain_unmap(struct vfio_type1_container *container, struct vfio_domain *domain,
+			 u64 iova, size_t size);
+int vfio_domain_map(struct vfio_type1_container *container, struct vfio_domain *domain, u64 iova,
+		    phys_addr_t phys, size_t size, int prot);
 size_t vfio_domain_undo_head(const struct vfio_domain *domain, u64 iova, size_t size);
 bool vfio_domain_sweep(struct iommu_domain *domain, u64 iova, size_t size);
+
+/* ---- page tables in a superpage's way (vfio_tables.c) ---- */
+
+/* What a table of 4K IOPTEs translates, and the smallest superpage maps. */
+#define VFIO_TABLE_BYTES	((size_t)SZ_2M)
+
+/**
+ * vfio_tables_matter() - may a map free a page table of the domain too early?
+ * @domain: the domain
+ *
+ * Not where there are no superpages; nor fine-grained ones: AMD-Vi's v1 tables, whose driver
+ * flushes first.
+ *
+ * Context: any.
+ * Return: whether its tables have to be known.
+ */
+static inline bool vfio_tables_matter(const struct vfio_domain *domain)
+{
+	return VFIO_COMPAT_MAP_FREES_EARLY && !domain->fgsp &&
+	       domain->domain->pgsize_bitmap & SZ_4K &&
+	       domain->domain->pgsize_bitmap & VFIO_TABLE_BYTES;
+}
+
+void vfio_tables_init(struct vfio_domain *domain);
+void vfio_tables_destroy(struct vfio_domain *domain);
+int vfio_tables_note(struct vfio_domain *domain, u64 iova, phys_addr_t phys, size_t size);
+int vfio_tables_note_small(struct vfio_domain *domain, u64 iova, size_t size);
+size_t vfio_tables_cut(struct vfio_domain *domain, u64 iova, phys_addr_t phys, size_t size);
+void vfio_tables_freed(struct vfio_domain *domain, u64 iova, size_t size);
 
 /* ---- chunks without a run list (vfio_fgsp.c) ---- */
 

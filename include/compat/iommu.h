@@ -93,4 +93,23 @@ static inline int iommu_enable_nesting(struct iommu_domain *domain)
  */
 #define VFIO_COMPAT_UNMAP_FREES_EARLY (LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0))
 
+/*
+ * The same of a map that finds a table in a superpage's way; AMD-Vi's v2 tables, too.  SMMUv3's
+ * driver flushes first.
+ */
+#define VFIO_COMPAT_MAP_FREES_EARLY (VFIO_COMPAT_UNMAP_FREES_EARLY && !IS_ENABLED(CONFIG_ARM64))
+
+/*
+ * 6.16 made a structure of the list of what is freed with a sync ("iommu/pages: Formalize the
+ * freelist API").
+ */
+static inline struct list_head *vfio_compat_freelist(struct iommu_iotlb_gather *gather)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 16, 0)
+	return &gather->freelist;
+#else
+	return &gather->freelist.pages;
+#endif
+}
+
 #endif /* _VFIO_TYPE1_COMPAT_IOMMU_H */

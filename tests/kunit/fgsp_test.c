@@ -17,7 +17,9 @@ static void probe(struct kunit *test, struct vfio_domain *domain, struct mock_io
 	vfio_iova_init(&iova);
 	KUNIT_ASSERT_EQ(test, 0, vfio_iova_reset(&iova, first, last));
 	domain->domain = &mock->domain;
+	vfio_tables_init(domain);
 	vfio_fgsp_probe(domain, &iova);
+	vfio_tables_destroy(domain);
 	vfio_iova_destroy(&iova);
 }
 
@@ -86,7 +88,9 @@ static void probe_skips_small_ranges(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, vfio_iova_reset(&iova, 0, SZ_1M - 1));
 	KUNIT_ASSERT_EQ(test, 0, vfio_iova_exclude(&iova, PAGE_SIZE, 5 * PAGE_SIZE - 1));
 	KUNIT_ASSERT_EQ(test, 0, vfio_iova_exclude(&iova, 7 * PAGE_SIZE, 9 * PAGE_SIZE - 1));
+	vfio_tables_init(&domain);
 	vfio_fgsp_probe(&domain, &iova);
+	vfio_tables_destroy(&domain);
 	KUNIT_EXPECT_EQ(test, domain.fgsp, flavour->fgsp);
 	mock_iommu_expect_empty(test, mock);
 	vfio_iova_destroy(&iova);

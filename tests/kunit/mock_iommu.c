@@ -31,24 +31,25 @@ struct mock_pte {
 /**
  * struct mock_table - a page table
  * @unlinked: in mock_iommu.unlinked
+ * @freelist: in the list of the gather whose sync frees it
  * @iova: first byte that it translates
  * @size: bytes
- * @gather: what will be synced when it is freed
  */
 struct mock_table {
 	struct list_head unlinked;
+	struct list_head freelist;
 	u64 iova;
 	u64 size;
-	const struct iommu_iotlb_gather *gather;
 };
 
 static const unsigned int table_shifts[MOCK_LEVELS] = { 21, 30 };
 
-/* AMD-Vi's v1 tables have an IOPTE for every power of two; VT-d has three. */
+/* AMD-Vi's v1 tables have an IOPTE for every power of two; VT-d and its v2 have three. */
 static const struct mock_flavour mock_flavours[] = {
 	{ "VT-d", SZ_4K | SZ_2M | SZ_1G, false, false },
 	{ "VT-d that hides", SZ_4K | SZ_2M | SZ_1G, false, false, true },
 	{ "AMD-Vi", ~0xfffUL, true, false },
+	{ "AMD-Vi v2", SZ_4K | SZ_2M | SZ_1G, false, false, false, true },
 	{ "4K only", SZ_4K, false, false },
 #ifdef MOCK_HAS_SINGLE_OPS
 	{ "VT-d, page by page", SZ_4K | SZ_2M | SZ_1G, false, true },
@@ -142,13 +143,27 @@ static bool pte_pinned(const struct mock_pte *pte)
 /* ---- page tables ---- */
 
 /*
- * Only as VT-d does it: AMD-Vi before 7.0, where pages are of any size, frees none when it
- * unmaps, and no driver that is asked page by page does.
+ * Only as VT-d does it, or AMD-Vi's v2: where pages are of any size, as with its v1, it frees
+ * none when it unmaps, and flushes before it does when it maps.  No driver that is asked page
+ * by page has any.
  */
 static bool has_tables(const struct mock_iommu *mock)
 {
 	return mock->domain.pgsize_bitmap & SZ_4K && !(mock->domain.pgsize_bitmap & SZ_8K) &&
 	       mock->domain.ops->unmap_pages;
+}
+
+/* Tables in the way of an IOPTE are freed at once, before any sync. */
+static void tables_replace(struct mock_iommu *mock, unsigned int level, u64 iova, size_t size)
+{
+	struct mock_table *table;
+	unsigned long at;
+
+	xa_for_each_range(&mock->tables[level], at, table, iova >> table_shifts[level],
+			  (iova + (size - 1)) >> table_shifts[level]) {
+		violation(mock, "page table freed by a map", table->iova, table->size);
+		kfree(xa_erase(&mock->tables[level], at));
+	}
 }
 
 /* The tables that an IOPTE needs; those that are in its way go. */
@@ -163,7 +178,7 @@ static int tables_for(struct mock_iommu *mock, u64 iova, size_t size, gfp_t gfp)
 		const unsigned long at = iova >> table_shifts[level];
 
 		if (size >> table_shifts[level]) {
-			kfree(xa_erase(&mock->tables[level], at));
+			tables_replace(mock, level, iova, size);
 			continue;
 		}
 		if (xa_load(&mock->tables[level], at))
@@ -183,7 +198,7 @@ static int tables_for(struct mock_iommu *mock, u64 iova, size_t size, gfp_t gfp)
 
 /* Tables of which a call unmaps all go out of the tree, and are freed with the next sync. */
 static void tables_unlink(struct mock_iommu *mock, u64 iova, size_t size,
-			  const struct iommu_iotlb_gather *gather)
+			  struct iommu_iotlb_gather *gather)
 {
 	const u64 last = iova + size - 1;
 	struct mock_table *table;
@@ -196,22 +211,21 @@ static void tables_unlink(struct mock_iommu *mock, u64 iova, size_t size,
 			if (table->iova < iova || table->iova + (table->size - 1) > last)
 				continue;
 			xa_erase(&mock->tables[level], at);
-			table->gather = gather;
 			list_add_tail(&table->unlinked, &mock->unlinked);
+			list_add_tail(&table->freelist, vfio_compat_freelist(gather));
 		}
 }
 
-static void tables_free(struct mock_iommu *mock, const struct iommu_iotlb_gather *gather)
+static void tables_free(struct mock_iommu *mock, struct iommu_iotlb_gather *gather)
 {
 	struct mock_table *table, *next;
 
-	list_for_each_entry_safe(table, next, &mock->unlinked, unlinked) {
-		if (table->gather != gather)
-			continue;
+	list_for_each_entry_safe(table, next, vfio_compat_freelist(gather), freelist) {
 		if (table->iova < gather->start || table->iova + (table->size - 1) > gather->end)
 			violation(mock, "page table freed before its sync", table->iova,
 				  table->size);
 		list_del(&table->unlinked);
+		list_del(&table->freelist);
 		kfree(table);
 		mock->nr_freed++;
 	}
@@ -301,7 +315,8 @@ static size_t mock_unmap_pages(struct iommu_domain *domain, unsigned long iova, 
 	}
 	/* In VT-d's order, and with its notion of a page: all of a call. */
 	if (unmapped && has_tables(mock)) {
-		tables_unlink(mock, iova, unmapped, gather);
+		if (!mock->keeps_tables)
+			tables_unlink(mock, iova, unmapped, gather);
 		iommu_iotlb_gather_add_page(domain, gather, iova, unmapped);
 	}
 	return unmapped;
@@ -427,6 +442,7 @@ struct mock_iommu *mock_iommu_create(struct kunit *test, const struct mock_flavo
 	mock->domain.ops = flavour->single ? &mock_single_ops : &mock_iommu_ops;
 	mock->domain.pgsize_bitmap = flavour->pgsize_bitmap;
 	mock->hides = flavour->hides;
+	mock->keeps_tables = flavour->keeps_tables;
 	return mock;
 }
 
@@ -466,6 +482,7 @@ void mock_iommu_join(struct kunit *test, struct mock_iommu *mock, struct vfio_do
 {
 	INIT_LIST_HEAD(&domain->groups);
 	domain->domain = &mock->domain;
+	vfio_tables_init(domain);
 	KUNIT_ASSERT_EQ(test, 0, vfio_iova_reset(&container->iova, 0, U64_MAX));
 	list_add_tail(&domain->next, &container->domains);
 	container->pgsize_bitmap = PAGE_MASK & mock->domain.pgsize_bitmap;
@@ -473,8 +490,12 @@ void mock_iommu_join(struct kunit *test, struct mock_iommu *mock, struct vfio_do
 
 void mock_iommu_release(struct vfio_type1_container *container)
 {
+	struct vfio_domain *domain;
+
 	down_write(&container->lock);
 	vfio_unmap_all(container);
+	list_for_each_entry(domain, &container->domains, next)
+		vfio_tables_destroy(domain);
 	INIT_LIST_HEAD(&container->domains);
 	up_write(&container->lock);
 	/* The runner fails on a warning. */

@@ -17,7 +17,8 @@
  *  - freeing a page table before a sync of all IOVA that it translated, where unmapping
  *    does with tables what VT-d's before 7.0 does: those that a call empties are freed
  *    with the next sync, which is the call's own, and comes before its IOVA are gathered,
- *    if these do not go with what was gathered before.
+ *    if these do not go with what was gathered before;
+ *  - mapping an IOPTE where a table is, which frees that, as VT-d and AMD-Vi's v2 do.
  */
 #ifndef _TESTS_KUNIT_MOCK_IOMMU_H
 #define _TESTS_KUNIT_MOCK_IOMMU_H
@@ -38,6 +39,7 @@ struct vfio_type1_container;
  * @fgsp: what the probe should find
  * @single: has the single-page operations
  * @hides: a map that fails says that it did nothing, whatever it did
+ * @keeps_tables: unmapping frees no table
  */
 struct mock_flavour {
 	const char *name;
@@ -45,6 +47,7 @@ struct mock_flavour {
 	bool fgsp;
 	bool single;
 	bool hides;
+	bool keeps_tables;
 };
 
 const void *mock_flavour_gen(const void *prev, char *desc);
@@ -69,6 +72,7 @@ const void *mock_flavour_gen(const void *prev, char *desc);
  * @fail_map: count down to the call of map that fails half-way; 0: none does
  * @hides: a call of map that fails says that it did nothing, as VT-d up to 6.12 does, and
  *	has mapped one IOPTE at least
+ * @keeps_tables: unmapping frees no table
  * @stuck: IOVA of an IOPTE that never goes away
  * @clean: page that is not to be dirty before the IOTLB is synced, or NULL
  * @entered: completed by the call of map that waits for @gate
@@ -90,6 +94,7 @@ struct mock_iommu {
 	unsigned int nr_to_phys;
 	unsigned int fail_map;
 	bool hides;
+	bool keeps_tables;
 	u64 stuck;
 	struct page *clean;
 	struct completion entered;

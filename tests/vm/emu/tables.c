@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Whether VT-d before 7.0 flushes all IOVA that a page table translated, and without the hint
- * that no table changed, before it frees one that unmapping emptied.
+ * that no table changed, before it frees one that unmapping emptied; and whether a map frees
+ * one, which it does before it flushes.
  *
  * Who writes to the parameter watch has the calls that it makes from then on watched, and
  * each of the others is zero again:
  *
  *  - freed: page tables that were freed
  *  - early: of them, those that were freed before such a flush
+ *  - replaced: of these, those that a map freed
  *  - flushes: flushes of the IOTLB
  *  - hinted: of them, those with the hint
  *
@@ -20,6 +22,7 @@
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/preempt.h>
 #include <linux/ptrace.h>
 #include <linux/sched.h>
 #include <linux/string.h>
@@ -47,9 +50,12 @@ struct call {
 
 static struct task_struct *victim;
 static struct call *running;
+static bool mapping;
+/* The last page that the map which runs has got. */
+static struct page *newest;
 static struct table tables[TABLES_MAX];
 static unsigned int nr_tables;
-static unsigned int freed, early, flushes, hinted;
+static unsigned int freed, early, replaced, flushes, hinted;
 
 static struct table *table_find(const struct page *page)
 {
@@ -107,6 +113,22 @@ static int sync_begins(struct kprobe *kp, struct pt_regs *regs)
 	return 0;
 }
 
+/* int intel_iommu_map_pages(...) */
+static int map_begins(struct kretprobe_instance *ri, struct pt_regs *regs)
+{
+	if (current != victim)
+		return 1;
+	mapping = true;
+	newest = NULL;
+	return 0;
+}
+
+static int map_ends(struct kretprobe_instance *ri, struct pt_regs *regs)
+{
+	mapping = false;
+	return 0;
+}
+
 static void flushed(u64 first, u64 last, bool hint)
 {
 	unsigned int i;
@@ -142,13 +164,31 @@ static int qi_flush_begins(struct kprobe *kp, struct pt_regs *regs)
 	return 0;
 }
 
+/* The event mm_page_alloc. */
+static void page_allocated(void *data, struct page *page, unsigned int order, gfp_t gfp,
+			   int migratetype)
+{
+	if (current == victim && mapping && in_task())
+		newest = page;
+}
+
 /* The event mm_page_free. */
 static void page_freed(void *data, struct page *page, unsigned int order)
 {
 	struct table *table;
 
-	if (current != victim)
+	/* Not what an interrupt frees. */
+	if (current != victim || !in_task())
 		return;
+	if (mapping) {
+		/* What the map, or nomem.c for it, gives back was no table yet. */
+		if (page == newest)
+			return;
+		freed++;
+		early++;
+		replaced++;
+		return;
+	}
 	table = table_find(page);
 	if (!table)
 		return;
@@ -164,6 +204,12 @@ static struct kretprobe unmap_probe = {
 	.data_size = sizeof(struct call),
 };
 
+static struct kretprobe map_probe = {
+	.kp.symbol_name = "intel_iommu_map_pages",
+	.entry_handler = map_begins,
+	.handler = map_ends,
+};
+
 static struct kprobe sync_probe = {
 	.symbol_name = "intel_iommu_tlb_sync",
 	.pre_handler = sync_begins,
@@ -176,7 +222,7 @@ static struct kprobe flush_probes[] = {
 };
 
 static struct kprobe *flush_probe;
-static struct tracepoint *free_event;
+static struct tracepoint *alloc_event, *free_event;
 
 static int watch_set(const char *val, const struct kernel_param *kp)
 {
@@ -184,6 +230,8 @@ static int watch_set(const char *val, const struct kernel_param *kp)
 	running = NULL;
 	freed = 0;
 	early = 0;
+	replaced = 0;
+	mapping = false;
 	flushes = 0;
 	hinted = 0;
 	/* Never followed, and a task that has gone does not unmap. */
@@ -201,15 +249,19 @@ module_param(freed, uint, 0400);
 MODULE_PARM_DESC(freed, "page tables freed");
 module_param(early, uint, 0400);
 MODULE_PARM_DESC(early, "page tables freed before their IOVA were flushed");
+module_param(replaced, uint, 0400);
+MODULE_PARM_DESC(replaced, "page tables freed by a map, before a flush");
 module_param(flushes, uint, 0400);
 MODULE_PARM_DESC(flushes, "flushes of the IOTLB");
 module_param(hinted, uint, 0400);
 MODULE_PARM_DESC(hinted, "flushes that said that no table changed");
 
-static void find_free_event(struct tracepoint *tp, void *data)
+static void find_event(struct tracepoint *tp, void *data)
 {
 	if (!strcmp(tp->name, "mm_page_free"))
 		free_event = tp;
+	if (!strcmp(tp->name, "mm_page_alloc"))
+		alloc_event = tp;
 }
 
 static int __init tables_init(void)
@@ -217,8 +269,8 @@ static int __init tables_init(void)
 	unsigned int i;
 	int ret;
 
-	for_each_kernel_tracepoint(find_free_event, NULL);
-	if (!free_event)
+	for_each_kernel_tracepoint(find_event, NULL);
+	if (!alloc_event || !free_event)
 		return -ENOENT;
 	for (i = 0; i < ARRAY_SIZE(flush_probes); i++) {
 		ret = register_kprobe(&flush_probes[i]);
@@ -234,10 +286,21 @@ static int __init tables_init(void)
 	ret = register_kretprobe(&unmap_probe);
 	if (ret)
 		goto unregister_sync;
+	ret = register_kretprobe(&map_probe);
+	if (ret)
+		goto unregister_unmap;
+	ret = tracepoint_probe_register(alloc_event, page_allocated, NULL);
+	if (ret)
+		goto unregister_map;
 	ret = tracepoint_probe_register(free_event, page_freed, NULL);
 	if (!ret)
 		return 0;
 
+	tracepoint_probe_unregister(alloc_event, page_allocated, NULL);
+	tracepoint_synchronize_unregister();
+unregister_map:
+	unregister_kretprobe(&map_probe);
+unregister_unmap:
 	unregister_kretprobe(&unmap_probe);
 unregister_sync:
 	unregister_kprobe(&sync_probe);
@@ -249,7 +312,9 @@ unregister_flush:
 static void __exit tables_exit(void)
 {
 	tracepoint_probe_unregister(free_event, page_freed, NULL);
+	tracepoint_probe_unregister(alloc_event, page_allocated, NULL);
 	tracepoint_synchronize_unregister();
+	unregister_kretprobe(&map_probe);
 	unregister_kretprobe(&unmap_probe);
 	unregister_kprobe(&sync_probe);
 	unregister_kprobe(flush_probe);
