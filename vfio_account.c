@@ -8,12 +8,12 @@
  * time.  What is charged is given back once, if the mm still lives.
  */
 
+#include <linux/mm.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 
-#include "vfio_type1.h"
-
-#define PAGES_TO_KIB(npages)	((npages) << (PAGE_SHIFT - 10))
+#include "vfio_account.h"
 
 /**
  * vfio_owner_init() - note the calling process as the owner of a mapping
@@ -105,31 +105,4 @@ void vfio_account_refund(const struct vfio_owner *owner, unsigned long npages)
 	__account_locked_vm(owner->mm, npages, false, owner->task, owner->lock_cap);
 	mmap_write_unlock(owner->mm);
 	mmput(owner->mm);
-}
-
-/**
- * vfio_account_refuse() - tell of an exceeded RLIMIT_MEMLOCK
- * @container: whose request it was
- * @owner: whose limit
- * @request: what was asked for, and the kind of @at
- * @at: first byte that it was asked for
- * @npages: pages that have to be charged yet, if all of them are RAM
- */
-void vfio_account_refuse(struct vfio_type1_container *container, const struct vfio_owner *owner,
-			 const char *request, u64 at, unsigned long npages)
-{
-	unsigned long locked = READ_ONCE(owner->mm->locked_vm);
-
-	/* As io_uring of 5.8 did: no limit is high enough. */
-	if ((long)locked < 0) {
-		vfio_refuse(container, VFIO_REFUSE_MEMLOCK,
-			    "%s 0x%llx: locked memory of process %d is counted as less than nothing, %ld pages: something in the kernel gave back more than it had charged; CAP_IPC_LOCK lifts the limit",
-			    request, at, task_pid_nr(owner->task), (long)locked);
-		return;
-	}
-	vfio_refuse(container, VFIO_REFUSE_MEMLOCK,
-		    "%s 0x%llx: RLIMIT_MEMLOCK of process %d exceeded: limit %lu KiB, locked %lu KiB, up to %lu KiB more needed; raise the limit to %lu KiB (ulimit -l, LimitMEMLOCK=), or lift it with CAP_IPC_LOCK",
-		    request, at, task_pid_nr(owner->task),
-		    task_rlimit(owner->task, RLIMIT_MEMLOCK) >> 10, PAGES_TO_KIB(locked),
-		    PAGES_TO_KIB(npages), PAGES_TO_KIB(locked + npages));
 }

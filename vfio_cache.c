@@ -17,7 +17,7 @@
 #endif
 #include <linux/mm.h>
 
-#include "vfio_type1.h"
+#include "vfio_cache.h"
 
 const bool vfio_cache_can_flush = IS_ENABLED(CONFIG_X86);
 

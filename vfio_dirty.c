@@ -26,6 +26,13 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
+#include "compat/compiler.h"
+#include "vfio_dirty.h"
+#include "vfio_dma_tree.h"
+#include "vfio_group.h"
+#include "vfio_pin.h"
+#include "vfio_pinned.h"
+#include "vfio_refuse.h"
 #include "vfio_type1.h"
 
 /* Words copied to user space at a time. */
@@ -108,13 +115,10 @@ void vfio_dirty_mark_all(struct vfio_type1_container *container)
 /* What is pinned now stays dirty. */
 static void dirty_mark_pinned(struct vfio_type1_container *container, struct vfio_dma *dma)
 {
-	struct rb_node *node;
+	struct vfio_pinned_page *pin;
 
-	for (node = rb_first(&dma->external); node; node = rb_next(node)) {
-		struct vfio_external_pin *pin = rb_entry(node, struct vfio_external_pin, node);
-
+	for (pin = vfio_pinned_first(dma); pin; pin = vfio_pinned_next(pin))
 		vfio_dirty_mark(container, dma, pin->iova, PAGE_SIZE);
-	}
 }
 
 static void dirty_free_all(struct vfio_type1_container *container)

@@ -24,7 +24,7 @@
 
 #include <linux/lockdep.h>
 
-#include "vfio_type1.h"
+#include "vfio_dma_tree.h"
 
 /**
  * vfio_dma_tree_init() - make an empty set

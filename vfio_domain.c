@@ -20,6 +20,10 @@
 #include <linux/iommu.h>
 #include <linux/sched.h>
 
+#include "compat/iommu.h"
+#include "vfio_count.h"
+#include "vfio_domain.h"
+#include "vfio_tables.h"
 #include "vfio_type1.h"
 
 /*
@@ -168,35 +172,29 @@ size_t vfio_domain_unmap(struct vfio_type1_container *container, struct vfio_dom
  * vfio_domain_map() - iommu_map() that frees no page table too early
  * @container: the container, which counts it
  * @domain: the domain
- * @iova: first byte
- * @phys: where it is to point
- * @size: bytes
- * @prot: IOMMU_READ and so on
+ * @piece: what to map
  *
  * Context: as iommu_map(); the caller owns the IOVA.
  * Return: as iommu_map(); but if it fails some of it may be there.
  */
-int vfio_domain_map(struct vfio_type1_container *container, struct vfio_domain *domain, u64 iova,
-		    phys_addr_t phys, size_t size, int prot)
+int vfio_domain_map(struct vfio_type1_container *container, struct vfio_domain *domain,
+		    const struct vfio_domain_piece *piece)
 {
-	size_t done = 0, piece = size;
-	int ret;
+	phys_addr_t phys = piece->phys;
+	size_t part, left = piece->size;
+	bool cut = vfio_tables_matter(domain);
+	u64 iova = piece->iova;
+	int ret = 0;
 
-	if (vfio_tables_matter(domain)) {
-		ret = vfio_tables_note(domain, iova, phys, size);
-		if (ret)
-			return ret;
-		piece = vfio_tables_cut(domain, iova, phys, size);
-	}
-	for (;;) {
+	if (cut)
+		ret = vfio_tables_note(domain, iova, phys, left);
+	for (; !ret && left; iova += part, phys += part, left -= part) {
+		part = cut ? vfio_tables_cut(domain, iova, phys, left) : left;
 		vfio_count(container, VFIO_COUNT_IOMMU_MAPS, 1);
-		ret = iommu_map(domain->domain, iova + done, phys + done, piece, prot,
+		ret = iommu_map(domain->domain, iova, phys, part, piece->prot,
 				GFP_KERNEL_ACCOUNT);
-		done += piece;
-		if (ret || done == size)
-			return ret;
-		piece = vfio_tables_cut(domain, iova + done, phys + done, size - done);
 	}
+	return ret;
 }
 
 /**

@@ -9,104 +9,43 @@
  * anyway, and the external pin is not charged again; if not, it is.  Pages of
  * registered memory are pinned and charged by their region.
  *
- * Before a mapping goes away, the devices are told, and have to unpin.  A driver may
- * be late: it has pinned a page, and not noted it yet.  So it is told again and again,
- * for seconds.  Then the mapping goes, and what is pinned of it stays pinned; until
- * it is unpinned, or nobody is left who could, the mapping is KEPT: were other memory
- * mapped and pinned there, a late unpin would take a pin of that.
- *
  * Who holds external_lock and finds a LIVE mapping may use it until the lock is
  * dropped: UNMAP passes through the lock before it empties a mapping.  Who finds
  * any mapping may look for pins in it: mappings leave the tree under the lock.
  */
 
 #include <linux/highmem.h>
+#include <linux/iommu.h>
 #include <linux/kthread.h>
 #include <linux/overflow.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
-#include <linux/vfio.h>
 
+#include "compat/compiler.h"
+#include "vfio_account.h"
+#include "vfio_count.h"
+#include "vfio_dirty.h"
+#include "vfio_dma_tree.h"
+#include "vfio_external.h"
+#include "vfio_group.h"
+#include "vfio_pin.h"
+#include "vfio_pinned.h"
+#include "vfio_refuse.h"
+#include "vfio_region.h"
+#include "vfio_runs.h"
 #include "vfio_type1.h"
-
-/* Room for names of devices, in a message. */
-#define NAMES_MAX	128
-
-static struct vfio_external_pin *external_find(const struct vfio_dma *dma, u64 iova)
-{
-	struct rb_node *node = dma->external.rb_node;
-
-	while (node) {
-		struct vfio_external_pin *pin = rb_entry(node, struct vfio_external_pin, node);
-
-		if (iova == pin->iova)
-			return pin;
-		node = iova < pin->iova ? node->rb_left : node->rb_right;
-	}
-	return NULL;
-}
-
-static void external_insert(struct vfio_dma *dma, struct vfio_external_pin *pin)
-{
-	struct rb_node **link = &dma->external.rb_node, *parent = NULL;
-
-	while (*link) {
-		parent = *link;
-		if (pin->iova < rb_entry(parent, struct vfio_external_pin, node)->iova)
-			link = &parent->rb_left;
-		else
-			link = &parent->rb_right;
-	}
-	rb_link_node(&pin->node, parent, link);
-	rb_insert_color(&pin->node, &dma->external);
-}
-
-/**
- * vfio_external_count() - charged pages of a range that in-kernel users have pinned
- * @dma: the mapping
- * @iova: first byte of the range
- * @npages: pages of the range
- *
- * These are what is charged for a range that is in no domain.
- *
- * Context: container->external_lock held, or the caller owns @dma.
- * Return: pages.
- */
-unsigned long vfio_external_count(const struct vfio_dma *dma, u64 iova, unsigned long npages)
-{
-	struct rb_node *node = dma->external.rb_node, *first = NULL;
-	u64 last = iova + (((u64)npages << PAGE_SHIFT) - 1);
-	unsigned long count = 0;
-
-	while (node) {
-		if (rb_entry(node, struct vfio_external_pin, node)->iova < iova) {
-			node = node->rb_right;
-		} else {
-			first = node;
-			node = node->rb_left;
-		}
-	}
-	for (node = first; node; node = rb_next(node)) {
-		struct vfio_external_pin *pin = rb_entry(node, struct vfio_external_pin, node);
-
-		if (pin->iova > last)
-			break;
-		count += !!(pin->kind & VFIO_RUN_CHARGED);
-	}
-	return count;
-}
 
 /* Remember a page that was pinned for the first time.  Return: the page. */
 static struct page *external_add(struct vfio_type1_container *container, struct vfio_dma *dma,
-				 struct vfio_external_pin *pin, u64 iova, struct vfio_run run)
+				 struct vfio_pinned_page *pin, u64 iova, struct vfio_run run)
 {
 	pin->iova = iova;
 	pin->pfn = vfio_run_pfn(run);
 	pin->refs = 1;
 	pin->kind = run.word & VFIO_RUN_KIND;
 	pin->own = false;
-	external_insert(dma, pin);
+	vfio_pinned_insert(dma, pin);
 	vfio_dirty_mark(container, dma, iova, PAGE_SIZE);
 	return pfn_to_page(pin->pfn);
 }
@@ -129,7 +68,7 @@ static void external_written(const struct vfio_dma *dma, u64 iova)
 static int external_pin_registered(struct vfio_type1_container *container, struct vfio_dma *dma,
 				   u64 iova, struct page **result)
 {
-	struct vfio_external_pin *pin = kzalloc(sizeof(*pin), GFP_KERNEL_ACCOUNT);
+	struct vfio_pinned_page *pin = kzalloc(sizeof(*pin), GFP_KERNEL_ACCOUNT);
 
 	if (!pin)
 		return -ENOMEM;
@@ -190,13 +129,15 @@ static unsigned long external_uncharged(struct vfio_type1_container *container)
 static int external_pin_page(struct vfio_type1_container *container, struct vfio_dma *dma,
 			     u64 iova, struct page **result, struct external_absent *absent)
 {
-	struct vfio_external_pin *pin = external_find(dma, iova);
+	struct vfio_pinned_page *pin = vfio_pinned_find(dma, iova);
 	unsigned long vaddr = dma->vaddr + (iova - dma->iova);
 	struct page *page;
-	struct vfio_pin_batch batch = { .pages = &page, .capacity = 1 };
+	struct vfio_pin_batch batch = {
+		.mm = dma->owner.mm, .prot = dma->prot, .pages = &page, .capacity = 1,
+	};
 	struct vfio_run run;
+	struct vfio_run_queue queue = { .runs = &run, .capacity = 1 };
 	unsigned long ram;
-	unsigned int nr = 0;
 	int ret;
 
 	if (pin) {
@@ -216,7 +157,7 @@ static int external_pin_page(struct vfio_type1_container *container, struct vfio
 	ret = -ENOMEM;
 	if (!pin)
 		goto put;
-	ret = vfio_pin_fill_at_hand(&batch, dma->owner.mm, vaddr, 1, dma->prot);
+	ret = vfio_pin_fill_at_hand(&batch, vaddr, 1);
 	if (ret == -EINTR)
 		goto free;
 	if (ret < 0) {
@@ -226,7 +167,7 @@ static int external_pin_page(struct vfio_type1_container *container, struct vfio
 		};
 		return EXTERNAL_ABSENT;
 	}
-	vfio_pin_cut(&batch, &run, &nr, 1, 1, dma->prot);
+	vfio_pin_cut(&batch, &queue, 1);
 	ram = vfio_run_charged(run) ? 1 : 0;
 	if (!pfn_valid(vfio_run_pfn(run))) {
 		ret = -EINVAL;
@@ -246,7 +187,7 @@ static int external_pin_page(struct vfio_type1_container *container, struct vfio
 
 unpin:
 	if (ret == -ENOMEM)
-		vfio_account_refuse(container, &dma->owner, "pin_pages iova", iova,
+		vfio_refuse_memlock(container, &dma->owner, "pin_pages iova", iova,
 				    external_uncharged(container));
 	vfio_unpin_runs(&run, 1);
 free:
@@ -268,7 +209,7 @@ static void external_put_own(const struct vfio_dma *dma, unsigned long pfn)
 
 /* Unpin a page, and give back what was charged for it by itself. */
 static void external_put_page(struct vfio_type1_container *container, struct vfio_dma *dma,
-			      const struct vfio_external_pin *pin)
+			      const struct vfio_pinned_page *pin)
 {
 	struct vfio_run run = vfio_run_make(pin->pfn, 1, vfio_run_flags(dma->prot) | pin->kind);
 
@@ -284,7 +225,7 @@ static void external_put_page(struct vfio_type1_container *container, struct vfi
 static void external_unpin_page(struct vfio_type1_container *container, struct vfio_dma *dma,
 				u64 iova)
 {
-	struct vfio_external_pin *pin = external_find(dma, iova);
+	struct vfio_pinned_page *pin = vfio_pinned_find(dma, iova);
 
 	if (!pin || --pin->refs)
 		return;
@@ -331,12 +272,27 @@ static void external_unpin_pages(struct vfio_type1_container *container, u64 iov
 	}
 }
 
-/*
- * Find the mapping of @iova and check that it allows @prot, for @request.  Return: 0, an
- * errno, or EXTERNAL_WAIT with @changes set while MAP fills it.
+/**
+ * struct external_look - a mapping that an in-kernel user looks for
+ * @request: what for, in a message
+ * @iova: where
+ * @prot: what it has to allow
+ * @dma: the mapping
+ * @changes: for vfio_dma_tree_wait(), with EXTERNAL_WAIT
  */
-static int external_get_dma(struct vfio_type1_container *container, const char *request, u64 iova,
-			    int prot, struct vfio_dma **found, unsigned long *changes)
+struct external_look {
+	const char *request;
+	u64 iova;
+	int prot;
+	struct vfio_dma *dma;
+	unsigned long changes;
+};
+
+/*
+ * Find a mapping and check that it allows what it has to.  Return: 0, an errno, or EXTERNAL_WAIT
+ * while MAP fills it.
+ */
+static int external_get_dma(struct vfio_type1_container *container, struct external_look *look)
 {
 	struct vfio_dma_tree *tree = &container->tree;
 	const char *why = NULL;
@@ -344,7 +300,7 @@ static int external_get_dma(struct vfio_type1_container *container, const char *
 	int ret = 0;
 
 	spin_lock(&tree->lock);
-	dma = vfio_dma_tree_first(tree, iova, iova);
+	dma = vfio_dma_tree_first(tree, look->iova, look->iova);
 	if (!dma) {
 		why = "nothing is mapped there";
 		ret = -EINVAL;
@@ -352,16 +308,16 @@ static int external_get_dma(struct vfio_type1_container *container, const char *
 		why = "it is being unmapped";
 		ret = -EINVAL;
 	} else if (dma->state == VFIO_DMA_PENDING) {
-		*changes = tree->changes;
+		look->changes = tree->changes;
 		ret = EXTERNAL_WAIT;
-	} else if ((dma->prot & prot) != prot) {
+	} else if ((dma->prot & look->prot) != look->prot) {
 		why = "its mapping does not allow that access";
 		ret = -EPERM;
 	}
 	spin_unlock(&tree->lock);
 	if (why)
-		external_refuse(container, request, iova, why, ret);
-	*found = dma;
+		external_refuse(container, look->request, look->iova, why, ret);
+	look->dma = dma;
 	return ret;
 }
 
@@ -394,13 +350,16 @@ static int external_fetch(struct vfio_type1_container *container,
 			  const struct external_absent *absent)
 {
 	struct page *pages[ABSENT_BATCH] __uninitialized;
-	struct vfio_pin_batch batch = { .pages = pages, .capacity = ABSENT_BATCH };
-	int ret = vfio_pin_fill(&batch, absent->mm, absent->vaddr,
-				min_t(unsigned long, absent->npages, ABSENT_BATCH), absent->prot);
+	struct vfio_pin_batch batch = {
+		.mm = absent->mm, .prot = absent->prot, .pages = pages, .capacity = ABSENT_BATCH,
+	};
+	int ret = vfio_pin_fill(&batch, absent->vaddr,
+				min_t(unsigned long, absent->npages, ABSENT_BATCH));
 
 	/* Nobody wrote to them. */
+	batch.prot = IOMMU_READ;
 	if (ret > 0)
-		vfio_pin_drop(&batch, IOMMU_READ);
+		vfio_pin_drop(&batch);
 	else if (ret != -EINTR)
 		vfio_refuse(container, VFIO_REFUSE_PIN,
 			    "pin_pages iova 0x%llx: cannot pin memory at vaddr 0x%lx for %s: %s: error %d",
@@ -415,18 +374,18 @@ static int external_fetch(struct vfio_type1_container *container,
  * Pin all pages, or none.  Return: 0; an errno; EXTERNAL_WAIT with @changes set; or
  * EXTERNAL_ABSENT with @absent set.
  */
-static int external_pin_pages(struct vfio_type1_container *container, u64 iova, int npages,
-			      int prot, struct page **pages, unsigned long *changes,
+static int external_pin_pages(struct vfio_type1_container *container,
+			      const struct vfio_external_want *want, unsigned long *changes,
 			      struct external_absent *absent)
 {
-	struct vfio_dma *dma;
+	struct external_look look = { .request = "pin_pages", .prot = want->prot };
+	struct page **pages = want->pages;
 	int i, ret;
 
-	for (i = 0; i < npages; i++) {
-		u64 at = iova + (u64)i * PAGE_SIZE;
-
-		ret = external_get_dma(container, "pin_pages", at, prot, &dma, changes) ?:
-		      external_pin_page(container, dma, at, &pages[i], absent);
+	for (i = 0; i < want->npages; i++) {
+		look.iova = want->iova + (u64)i * PAGE_SIZE;
+		ret = external_get_dma(container, &look) ?:
+		      external_pin_page(container, look.dma, look.iova, &pages[i], absent);
 		if (ret)
 			goto undo;
 	}
@@ -434,9 +393,10 @@ static int external_pin_pages(struct vfio_type1_container *container, u64 iova, 
 
 undo:
 	if (ret == EXTERNAL_ABSENT)
-		absent->npages = min_t(u64, npages - i,
-				       ((dma->last - absent->iova) >> PAGE_SHIFT) + 1);
-	external_unpin_pages(container, iova, i);
+		absent->npages = min_t(u64, want->npages - i,
+				       ((look.dma->last - absent->iova) >> PAGE_SHIFT) + 1);
+	*changes = look.changes;
+	external_unpin_pages(container, want->iova, i);
 	memset(pages, 0, (i + 1) * sizeof(*pages));
 	return ret;
 }
@@ -445,22 +405,21 @@ undo:
  * vfio_external_pin() - vfio_iommu_driver_ops.pin_pages
  * @container: the container
  * @group: the caller's group
- * @iova: in the first page; where in it is ignored, as the VFIO core promises
- * @npages: pages to pin
- * @prot: IOMMU_READ, IOMMU_WRITE or both; what the mappings have to allow
- * @pages: set to the pages
+ * @request: the pages; where in the first one its IOVA is does not matter, as the VFIO core
+ *	promises
  *
  * Context: may sleep; takes container->lock and container->external_lock.
- * Return: @npages; -EINVAL if a page is not mapped, cannot be described by a
+ * Return: how many pages; -EINVAL if a page is not mapped, cannot be described by a
  * struct page, or no device is registered that could be told of an unmap;
  * -EACCES on a v1 container; -EBUSY while addresses are exchanged; -EPERM if a
- * mapping does not allow @prot; -EOVERFLOW if the range wraps around; -ENODEV if
+ * mapping does not allow the access; -EOVERFLOW if the range wraps around; -ENODEV if
  * a mapping's owner is dead; else as vfio_pin_fill() and vfio_account_charge().
  * On failure nothing is pinned.
  */
 int vfio_external_pin(struct vfio_type1_container *container, struct iommu_group *group,
-		      u64 iova, int npages, int prot, struct page **pages)
+		      const struct vfio_external_want *request)
 {
+	struct vfio_external_want want = *request;
 	struct vfio_group_entry *entry;
 	struct external_absent absent;
 	struct vfio_domain *domain;
@@ -469,15 +428,15 @@ int vfio_external_pin(struct vfio_type1_container *container, struct iommu_group
 	u64 last;
 	int ret;
 
-	if (!pages || npages <= 0)
+	if (!want.pages || want.npages <= 0)
 		return -EINVAL;
 	if (!container->v2) {
-		external_refuse(container, "pin_pages", iova, "not with VFIO_TYPE1_IOMMU",
+		external_refuse(container, "pin_pages", want.iova, "not with VFIO_TYPE1_IOMMU",
 				-EACCES);
 		return -EACCES;
 	}
-	iova &= PAGE_MASK;
-	if (check_add_overflow(iova, (u64)npages * PAGE_SIZE - 1, &last))
+	want.iova &= PAGE_MASK;
+	if (check_add_overflow(want.iova, (u64)want.npages * PAGE_SIZE - 1, &last))
 		return -EOVERFLOW;
 
 	for (;;) {
@@ -486,12 +445,11 @@ int vfio_external_pin(struct vfio_type1_container *container, struct iommu_group
 			return ret;
 		ret = -EINVAL;
 		if (list_empty(&container->devices))
-			external_refuse(container, "pin_pages", iova,
+			external_refuse(container, "pin_pages", want.iova,
 					"no device of the container wants to be told of UNMAP_DMA",
 					ret);
 		else
-			ret = external_pin_pages(container, iova, npages, prot, pages, &changes,
-						 &absent);
+			ret = external_pin_pages(container, &want, &changes, &absent);
 		if (ret <= 0)
 			break;
 		/* Not with pins that a device which is told to unpin knows nothing of. */
@@ -511,7 +469,7 @@ int vfio_external_pin(struct vfio_type1_container *container, struct iommu_group
 		container->dirty_groups--;
 	}
 	external_leave(container);
-	return ret ?: npages;
+	return ret ?: want.npages;
 }
 
 /**
@@ -535,11 +493,28 @@ void vfio_external_unpin(struct vfio_type1_container *container, u64 iova, int n
 	external_leave(container);
 }
 
+/**
+ * struct external_copy - what is left of a dma_rw
+ * @iova: first byte
+ * @data: kernel memory to copy from or to
+ * @count: bytes
+ * @write: write to user memory
+ * @faults: how often memory had to be faulted in since something was copied
+ */
+struct external_copy {
+	u64 iova;
+	void *data;
+	size_t count;
+	bool write;
+	unsigned int faults;
+};
+
 /* Copy within a page of registered memory, which may not be the process's any more. */
 static ssize_t external_rw_registered(struct vfio_type1_container *container,
-				      struct vfio_dma *dma, u64 iova, void *data, size_t count,
-				      bool write)
+				      struct vfio_dma *dma, const struct external_copy *copy,
+				      size_t count)
 {
+	u64 iova = copy->iova;
 	struct page *page = pfn_to_page(vfio_run_pfn(external_region_page(dma, iova)));
 	unsigned int offset = offset_in_page(iova);
 
@@ -547,12 +522,12 @@ static ssize_t external_rw_registered(struct vfio_type1_container *container,
 	/* A page with a memory error, or a huge page with one, may be mapped nowhere any more. */
 	if (is_page_hwpoison(page))
 		return -EFAULT;
-	if (write) {
-		memcpy_to_page(page, offset, data, count);
+	if (copy->write) {
+		memcpy_to_page(page, offset, copy->data, count);
 		external_written(dma, iova);
 		vfio_dirty_mark(container, dma, iova, count);
 	} else {
-		memcpy_from_page(data, page, offset, count);
+		memcpy_from_page(copy->data, page, offset, count);
 	}
 	return count;
 }
@@ -569,9 +544,11 @@ struct external_missing {
  * errno; or 0 with @missing set.
  */
 static ssize_t external_rw_one(struct vfio_type1_container *container, struct vfio_dma *dma,
-			       u64 iova, void *data, size_t count, bool write,
+			       const struct external_copy *copy,
 			       struct external_missing *missing)
 {
+	size_t count = copy->count;
+	u64 iova = copy->iova;
 	struct mm_struct *mm = dma->owner.mm;
 	bool borrow = !current->mm;
 	void __user *at = (void __user *)(dma->vaddr + (iova - dma->iova));
@@ -580,7 +557,7 @@ static ssize_t external_rw_one(struct vfio_type1_container *container, struct vf
 	if (dma->last - iova < count - 1)
 		count = dma->last - iova + 1;
 	if (dma->region)
-		return external_rw_registered(container, dma, iova, data, count, write);
+		return external_rw_registered(container, dma, copy, count);
 	if (!mmget_not_zero(mm)) {
 		external_refuse(container, "dma_rw", iova, "its process has exited", -EPERM);
 		return -EPERM;
@@ -590,12 +567,12 @@ static ssize_t external_rw_one(struct vfio_type1_container *container, struct vf
 		return -EFAULT;
 	}
 	/* Also of a copy that ends halfway. */
-	if (write)
+	if (copy->write)
 		vfio_dirty_mark(container, dma, iova, count);
 	if (borrow)
 		kthread_use_mm(mm);
-	failed = write ? copy_to_user_nofault(at, data, count) :
-			 copy_from_user_nofault(data, at, count);
+	failed = copy->write ? copy_to_user_nofault(at, copy->data, count) :
+			       copy_from_user_nofault(copy->data, at, count);
 	if (borrow)
 		kthread_unuse_mm(mm);
 	if (failed) {
@@ -623,33 +600,34 @@ static int external_fault_in(const struct external_missing *missing, bool write)
 
 /*
  * Copy a piece: as much as one mapping has of it.  Return: bytes copied; an errno; or 0
- * after what had to be waited for, which is to be looked up again.  @faults counts how often
- * that was memory to be faulted in.
+ * after what had to be waited for, which is to be looked up again.
  */
-static ssize_t external_rw_piece(struct vfio_type1_container *container, u64 iova, void *data,
-				 size_t count, bool write, unsigned int *faults)
+static ssize_t external_rw_piece(struct vfio_type1_container *container,
+				 struct external_copy *copy)
 {
-	/* Writing takes a mapping that may be read as well, as it always did. */
-	int prot = IOMMU_READ | (write ? IOMMU_WRITE : 0);
+	struct external_look look = {
+		.request = "dma_rw",
+		.iova = copy->iova,
+		/* Writing takes a mapping that may be read as well, as it always did. */
+		.prot = IOMMU_READ | (copy->write ? IOMMU_WRITE : 0),
+	};
 	struct external_missing missing;
-	unsigned long changes;
-	struct vfio_dma *dma;
 	ssize_t done;
 	int ret;
 
 	ret = external_enter(container);
 	if (ret)
 		return ret;
-	ret = external_get_dma(container, "dma_rw", iova, prot, &dma, &changes);
+	ret = external_get_dma(container, &look);
 	if (!ret)
-		done = external_rw_one(container, dma, iova, data, count, write, &missing);
+		done = external_rw_one(container, look.dma, copy, &missing);
 	external_leave(container);
 	if (ret > 0)
-		return vfio_dma_tree_wait(&container->tree, changes);
+		return vfio_dma_tree_wait(&container->tree, look.changes);
 	if (ret || done)
 		return ret ?: done;
-	ret = external_fault_in(&missing, write);
-	return ret ?: ++*faults > VFIO_FAULT_IN_MAX ? -EFAULT : 0;
+	ret = external_fault_in(&missing, copy->write);
+	return ret ?: ++copy->faults > VFIO_FAULT_IN_MAX ? -EFAULT : 0;
 }
 
 /**
@@ -669,245 +647,20 @@ static ssize_t external_rw_piece(struct vfio_type1_container *container, u64 iov
 int vfio_external_rw(struct vfio_type1_container *container, u64 iova, void *data,
 		     size_t count, bool write)
 {
-	unsigned int faults = 0;
+	struct external_copy copy = {
+		.iova = iova, .data = data, .count = count, .write = write,
+	};
 	ssize_t done;
 
-	while (count) {
-		done = external_rw_piece(container, iova, data, count, write, &faults);
+	while (copy.count) {
+		done = external_rw_piece(container, &copy);
 		if (done < 0)
 			return done;
 		if (done)
-			faults = 0;
-		iova += done;
-		data += done;
-		count -= done;
+			copy.faults = 0;
+		copy.iova += done;
+		copy.data += done;
+		copy.count -= done;
 	}
 	return 0;
-}
-
-/**
- * vfio_external_register() - vfio_iommu_driver_ops.register_device
- * @container: the container
- * @device: a device that was opened; of interest if it wants to hear of unmaps
- *
- * Context: takes container->device_lock.
- */
-void vfio_external_register(struct vfio_type1_container *container, struct vfio_device *device)
-{
-	if (!device->ops->dma_unmap)
-		return;
-	mutex_lock(&container->device_lock);
-	list_add(&device->iommu_entry, &container->devices);
-	mutex_unlock(&container->device_lock);
-}
-
-/**
- * vfio_external_unregister() - vfio_iommu_driver_ops.unregister_device
- * @container: the container
- * @device: a device that is being closed; afterwards it is told nothing more
- *
- * Context: takes container->device_lock.
- */
-void vfio_external_unregister(struct vfio_type1_container *container,
-			      struct vfio_device *device)
-{
-	if (!device->ops->dma_unmap)
-		return;
-	mutex_lock(&container->device_lock);
-	list_del(&device->iommu_entry);
-	mutex_unlock(&container->device_lock);
-}
-
-/* ---- eviction ---- */
-
-/*
- * Look which claimed mappings in-kernel users have pages of: they are late.  Return:
- * whether there are any.
- */
-static bool evict_look(struct vfio_type1_container *container, struct list_head *claimed)
-{
-	bool late, any = false;
-	struct vfio_dma *dma;
-
-	mutex_lock(&container->external_lock);
-	list_for_each_entry(dma, claimed, claim) {
-		late = !RB_EMPTY_ROOT(&dma->external);
-		/* Who closes the container may look at it meanwhile. */
-		WRITE_ONCE(dma->late, late);
-		any |= late;
-	}
-	mutex_unlock(&container->external_lock);
-	return any;
-}
-
-/* Tell the devices what is being unmapped, with no lock that they may need. */
-static void evict_tell(struct vfio_type1_container *container, const struct list_head *claimed)
-{
-	struct vfio_device *device;
-	const struct vfio_dma *dma;
-
-	mutex_lock(&container->device_lock);
-	list_for_each_entry(dma, claimed, claim) {
-		/* Told of another mapping they may have let go of this one, too. */
-		if (RB_EMPTY_ROOT(&dma->external))
-			continue;
-		list_for_each_entry(device, &container->devices, iommu_entry)
-			device->ops->dma_unmap(device, dma->iova, dma->last - dma->iova + 1);
-	}
-	mutex_unlock(&container->device_lock);
-}
-
-/* Nobody pins more: what was seen empty, without a lock, stays so. */
-static bool evict_done(const struct list_head *claimed)
-{
-	const struct vfio_dma *dma;
-
-	list_for_each_entry(dma, claimed, claim) {
-		if (!RB_EMPTY_ROOT(&dma->external))
-			return false;
-	}
-	return true;
-}
-
-/* Say what stays pinned, and whose it may be. */
-static __cold
-void evict_complain(struct vfio_type1_container *container, const struct list_head *claimed)
-{
-	struct vfio_device *device;
-	const struct vfio_dma *dma;
-	char names[NAMES_MAX] = "";
-	size_t len = 0;
-
-	mutex_lock(&container->device_lock);
-	list_for_each_entry(device, &container->devices, iommu_entry)
-		len += scnprintf(names + len, sizeof(names) - len, "%s%s", len ? ", " : "",
-				 dev_name(device->dev));
-	mutex_unlock(&container->device_lock);
-
-	list_for_each_entry(dma, claimed, claim) {
-		if (dma->late)
-			pr_err_ratelimited("IOVA 0x%llx-0x%llx: a driver (%s) was told of UNMAP_DMA, and has not unpinned all of it; nothing can be mapped or pinned there until it does\n",
-					   (u64)dma->iova, (u64)dma->last,
-					   len ? names : "its device is closed");
-	}
-}
-
-/**
- * vfio_external_evict() - have in-kernel users unpin mappings
- * @container: the container
- * @claimed: list of mappings by vfio_dma.claim that the caller is unmapping
- * @waits: how often the caller's request has waited already; counted on
- *
- * Tells the devices, and again after waits that grow, until all is unpinned, or the
- * request has waited for as long as container->evict_waits says.  Mappings of which
- * something is still pinned then are vfio_dma.late: the driver has a bug, or is very
- * slow, and they are for vfio_external_keep().
- *
- * No signal shortens this, not even a fatal one: a range that is kept can be seen by
- * other processes that have the container, and should not depend on who is killed when.
- * It takes a few seconds at most, and only once in a request.
- *
- * Context: may sleep; container->lock held for reading.  Drops and takes it if
- * something is pinned, so what it protects may be different afterwards.
- */
-void vfio_external_evict(struct vfio_type1_container *container, struct list_head *claimed,
-			 unsigned int *waits)
-{
-	unsigned long patience;
-	bool late;
-
-	/* From here on nobody pins more, or writes, in the claimed mappings. */
-	if (!evict_look(container, claimed))
-		return;
-	up_read(&container->lock);
-	evict_tell(container, claimed);
-	while ((late = evict_look(container, claimed)) && *waits < container->evict_waits) {
-		patience = msecs_to_jiffies(1U << (*waits)++);
-		wait_event_timeout(container->tree.wait, evict_done(claimed), patience);
-		evict_tell(container, claimed);
-	}
-	if (late)
-		evict_complain(container, claimed);
-	down_read(&container->lock);
-}
-
-/* Take references to what is pinned of registered memory, which may be unpinned itself. */
-static void external_get_own(struct vfio_dma *dma)
-{
-	struct vfio_external_pin *pin;
-	struct rb_node *node;
-
-	for (node = rb_first(&dma->external); node; node = rb_next(node)) {
-		pin = rb_entry(node, struct vfio_external_pin, node);
-		pin->own = pin->kind & VFIO_RUN_PINNED;
-		if (pin->own)
-			get_page(pfn_to_page(pin->pfn));
-		cond_resched();
-	}
-}
-
-/**
- * vfio_external_keep() - leave a mapping to those who have not unpinned it
- * @container: the container
- * @dma: DYING mapping owned by the caller, which was emptied; belongs to
- *	container->external_lock afterwards, if it is kept
- *
- * It is charged for what is pinned; registered memory, which its region is charged for,
- * goes on uncharged.
- *
- * Context: may sleep; container->lock held for reading, and container->external_lock.
- * Return: true if the mapping is KEPT; false if all of it was unpinned.
- */
-bool vfio_external_keep(struct vfio_type1_container *container, struct vfio_dma *dma)
-{
-	struct vfio_dma_tree *tree = &container->tree;
-
-	lockdep_assert_held(&container->external_lock);
-	if (RB_EMPTY_ROOT(&dma->external))
-		return false;
-	kvfree(dma->dirty);
-	dma->dirty = NULL;
-	if (dma->region) {
-		external_get_own(dma);
-		vfio_account_refund(&dma->owner, dma->locked_vm);
-		vfio_dma_note_charge(container, dma, -dma->locked_vm);
-		vfio_region_leave(dma);
-		dma->region = NULL;
-		vfio_runs_init(&dma->runs);
-	}
-	spin_lock(&tree->lock);
-	vfio_dma_tree_keep(tree, dma);
-	spin_unlock(&tree->lock);
-	return true;
-}
-
-/**
- * vfio_external_abandon() - forget what in-kernel users did not unpin
- * @container: the container
- * @dma: a mapping that was emptied, owned by the caller, or KEPT
- *
- * For when nobody is left who could unpin.  The pages stay pinned for ever, and are no
- * longer charged.
- *
- * Context: may sleep; container->lock held for writing, or container->external_lock.
- */
-void vfio_external_abandon(struct vfio_type1_container *container, struct vfio_dma *dma)
-{
-	struct vfio_external_pin *pin, *next;
-	unsigned long npages = 0;
-
-	if (RB_EMPTY_ROOT(&dma->external))
-		return;
-	if (dma->region)
-		external_get_own(dma);
-	rbtree_postorder_for_each_entry_safe(pin, next, &dma->external, node) {
-		kfree(pin);
-		npages++;
-		cond_resched();
-	}
-	dma->external = RB_ROOT;
-	vfio_account_refund(&dma->owner, dma->locked_vm);
-	vfio_dma_note_charge(container, dma, -dma->locked_vm);
-	pr_err_ratelimited("IOVA 0x%llx-0x%llx: %lu pages were pinned by drivers, and not unpinned before their devices were gone; they stay pinned\n",
-			   (u64)dma->iova, (u64)dma->last, npages);
 }

@@ -12,8 +12,19 @@
  */
 
 #include <linux/gfp.h>
+#include <linux/iommu.h>
+#include <linux/mm.h>
+#include <linux/sched.h>
 
-#include "vfio_type1.h"
+#include "compat/iommu.h"
+#include "vfio_cache.h"
+#include "vfio_domain.h"
+#include "vfio_fgsp.h"
+#include "vfio_iova.h"
+#include "vfio_params.h"
+#include "vfio_pin.h"
+#include "vfio_runs.h"
+#include "vfio_tables.h"
 
 /* Find room for two naturally aligned pages at the first valid IOVA. */
 static bool fgsp_room(const struct vfio_iova_set *iova, u64 *room)

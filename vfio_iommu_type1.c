@@ -1,22 +1,42 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The front door: module parameters, the operations registered with the VFIO
- * core, and the ioctls as user space sees them.
+ * The front door: the operations registered with the VFIO core, and the ioctls as user
+ * space sees them.
  *
  * Each ioctl is copied in, checked as far as that needs no state, handed to its
  * room, and copied out.  Nothing here knows about pages or page tables.
  */
 
 #include <linux/compat.h>
+#include <linux/iommu.h>
 #include <linux/module.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/vfio.h>
 
+#include "compat/iommu.h"
 #include "trace/vfio_trace.h"
 #include "uapi/linux/vfio_type1.h"
+#include "vfio_attach.h"
+#include "vfio_container.h"
+#include "vfio_count.h"
+#include "vfio_debugfs.h"
+#include "vfio_dirty.h"
+#include "vfio_driver_abi.h"
+#include "vfio_evict.h"
+#include "vfio_external.h"
+#include "vfio_group.h"
+#include "vfio_iova.h"
+#include "vfio_map.h"
+#include "vfio_queue.h"
+#include "vfio_refuse.h"
+#include "vfio_register.h"
+#include "vfio_registry.h"
 #include "vfio_type1.h"
+#include "vfio_unmap.h"
+#include "vfio_vaddr.h"
+#include "vfio_watch.h"
 
 #define VFIO_TYPE1_VERSION "1.1"
 
@@ -30,54 +50,19 @@ static_assert(VFIO_UPDATE_VADDR < 100);
 static_assert(VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL < 100);
 static_assert(_IOC_NR(VFIO_IOMMU_DIRTY_PAGES) < _IOC_NR(VFIO_TYPE1_REGISTER_MEMORY) - 50);
 
-struct vfio_type1_params vfio_type1_params = {
-	.dma_entry_limit = U16_MAX,
-	.flush_noncoherent = true,
-};
-
-module_param_named(allow_unsafe_interrupts, vfio_type1_params.allow_unsafe_interrupts, bool, 0644);
-MODULE_PARM_DESC(allow_unsafe_interrupts,
-		 "Attach devices also without interrupt remapping, which keeps them from injecting interrupts (default N).");
-
-module_param_named(disable_hugepages, vfio_type1_params.disable_hugepages, bool, 0644);
-MODULE_PARM_DESC(disable_hugepages,
-		 "Map every page by itself, so that the IOMMU uses no superpages (default N).");
-
-module_param_named(dma_entry_limit, vfio_type1_params.dma_entry_limit, uint, 0644);
-MODULE_PARM_DESC(dma_entry_limit,
-		 "Maximum number of mappings of a container that is opened from now on (default 65535).");
-
-static int set_unmap_walk(const char *val, const struct kernel_param *param)
-{
-	return param_set_uint_minmax(val, param, VFIO_UNMAP_RUNS, VFIO_UNMAP_COARSE);
-}
-
-static const struct kernel_param_ops unmap_walk_ops = {
-	.set = set_unmap_walk,
-	.get = param_get_uint,
-};
-
-module_param_cb(unmap_walk, &unmap_walk_ops, &vfio_type1_params.unmap_walk, 0644);
-MODULE_PARM_DESC(unmap_walk,
-		 "For tests: how UNMAP finds contiguous memory: 0 by the run list (default), 1 by unmapping single pages, 2 by reading the IOMMU page by page.");
-
-module_param_named(flush_noncoherent, vfio_type1_params.flush_noncoherent, bool, 0644);
-MODULE_PARM_DESC(flush_noncoherent,
-		 "Flush the CPU's caches around mapping where the IOMMU lets devices bypass them (default Y).");
-
 static struct vfio_type1_container *container_create(unsigned long arg)
 {
 	switch (arg) {
 	case VFIO_TYPE1_IOMMU:
-		return vfio_container_create(false, false, false);
+		return vfio_container_create(0);
 	case VFIO_TYPE1v2_IOMMU:
-		return vfio_container_create(true, false, false);
+		return vfio_container_create(VFIO_CONTAINER_V2);
 	case TYPE1_NESTING_IOMMU:
-		return vfio_container_create(true, true, false);
+		return vfio_container_create(VFIO_CONTAINER_V2 | VFIO_CONTAINER_NESTING);
 	case VFIO_TYPE1_STRICT_IOMMU:
 		/* Without MMU notifiers no memory could be registered. */
 		if (vfio_watch_supported)
-			return vfio_container_create(true, false, true);
+			return vfio_container_create(VFIO_CONTAINER_V2 | VFIO_CONTAINER_STRICT);
 		fallthrough;
 	default:
 		return ERR_PTR(-EINVAL);
@@ -143,11 +128,14 @@ static int type1_pin_pages(void *iommu_data, struct iommu_group *group, dma_addr
 			   int npage, int prot, struct page **pages)
 {
 	struct vfio_type1_container *container = container_get(iommu_data);
+	const struct vfio_external_want want = {
+		.iova = user_iova, .npages = npage, .prot = prot, .pages = pages,
+	};
 	int ret;
 
 	if (!container)
 		return -EINVAL;
-	ret = vfio_external_pin(container, group, user_iova, npage, prot, pages);
+	ret = vfio_external_pin(container, group, &want);
 	vfio_container_put(container);
 	return ret;
 }
@@ -329,6 +317,7 @@ static long map_dma(struct vfio_type1_container *container, void __user *arg)
 			  VFIO_DMA_MAP_FLAG_VADDR;
 	unsigned long minsz = offsetofend(struct vfio_iommu_type1_dma_map, size);
 	struct vfio_iommu_type1_dma_map map;
+	struct vfio_map_request request;
 
 	if (copy_from_user(&map, arg, minsz))
 		return -EFAULT;
@@ -343,10 +332,16 @@ static long map_dma(struct vfio_type1_container *container, void __user *arg)
 			    map.flags, known);
 		return -EINVAL;
 	}
-	return vfio_map_dma(container, map.iova, map.vaddr, map.size,
-			    (map.flags & VFIO_DMA_MAP_FLAG_READ ? IOMMU_READ : 0) |
-			    (map.flags & VFIO_DMA_MAP_FLAG_WRITE ? IOMMU_WRITE : 0),
-			    map.flags & VFIO_DMA_MAP_FLAG_VADDR);
+	request = (struct vfio_map_request) {
+		.iova = map.iova,
+		.vaddr = map.vaddr,
+		.size = map.size,
+		.prot = (map.flags & VFIO_DMA_MAP_FLAG_READ ? IOMMU_READ : 0) |
+			(map.flags & VFIO_DMA_MAP_FLAG_WRITE ? IOMMU_WRITE : 0),
+		.set_vaddr = map.flags & VFIO_DMA_MAP_FLAG_VADDR,
+	};
+	return request.set_vaddr ? vfio_vaddr_update(container, &request) :
+				   vfio_map_dma(container, &request);
 }
 
 /* Take in a struct vfio_bitmap, which has to have room for @size bytes of IOVA. */
@@ -384,8 +379,8 @@ static long unmap_dma(struct vfio_type1_container *container, void __user *arg)
 	unsigned long minsz = offsetofend(struct vfio_iommu_type1_dma_unmap, size);
 	struct vfio_dirty_request request, *dirty = NULL;
 	struct vfio_iommu_type1_dma_unmap unmap;
+	struct vfio_unmap_request what;
 	u64 unmapped;
-	bool all;
 	int ret;
 
 	if (copy_from_user(&unmap, arg, minsz))
@@ -412,11 +407,16 @@ static long unmap_dma(struct vfio_type1_container *container, void __user *arg)
 			return ret;
 	}
 
-	all = unmap.flags & VFIO_DMA_UNMAP_FLAG_ALL;
+	what = (struct vfio_unmap_request) {
+		.iova = unmap.iova,
+		.size = unmap.size,
+		.all = unmap.flags & VFIO_DMA_UNMAP_FLAG_ALL,
+		.dirty = dirty,
+	};
 	if (unmap.flags & VFIO_DMA_UNMAP_FLAG_VADDR)
-		ret = vfio_vaddr_invalidate(container, unmap.iova, unmap.size, all, &unmapped);
+		ret = vfio_vaddr_invalidate(container, &what, &unmapped);
 	else
-		ret = vfio_unmap_dma(container, unmap.iova, unmap.size, all, dirty, &unmapped);
+		ret = vfio_unmap_dma(container, &what, &unmapped);
 	if (ret)
 		return ret;
 	unmap.size = unmapped;
@@ -482,8 +482,10 @@ static long dirty_pages(struct vfio_type1_container *container, void __user *arg
 	}
 }
 
-static long register_memory(struct vfio_type1_container *container, void __user *arg, bool undo)
+static long register_memory(struct vfio_type1_container *container, unsigned int cmd,
+			    void __user *arg)
 {
+	bool undo = cmd == VFIO_TYPE1_UNREGISTER_MEMORY;
 	const char *request = undo ? "UNREGISTER_MEMORY" : "REGISTER_MEMORY";
 	unsigned long minsz = offsetofend(struct vfio_type1_memory, size);
 	const u32 known = undo ? 0 : VFIO_TYPE1_MEMORY_READ_ONLY;
@@ -518,9 +520,8 @@ static long container_ioctl(struct vfio_type1_container *container, unsigned int
 	case VFIO_IOMMU_UNMAP_DMA:
 		return unmap_dma(container, (void __user *)arg);
 	case VFIO_TYPE1_REGISTER_MEMORY:
-		return register_memory(container, (void __user *)arg, false);
 	case VFIO_TYPE1_UNREGISTER_MEMORY:
-		return register_memory(container, (void __user *)arg, true);
+		return register_memory(container, cmd, (void __user *)arg);
 	case VFIO_IOMMU_DIRTY_PAGES:
 		return dirty_pages(container, (void __user *)arg);
 	default:
@@ -562,31 +563,17 @@ static const struct vfio_iommu_driver_ops type1_ops = {
 	.dma_rw = type1_dma_rw,
 };
 
-static struct workqueue_struct *type1_queue;
-
-/**
- * vfio_type1_queue() - have something done that must not be waited for
- * @work: what; done before the module goes
- *
- * Context: any.
- */
-void vfio_type1_queue(struct work_struct *work)
-{
-	queue_work(type1_queue, work);
-}
-
 static int __init type1_init(void)
 {
-	int ret;
+	int ret = vfio_queue_init();
 
-	type1_queue = alloc_workqueue("vfio_type1", WQ_UNBOUND, 0);
-	if (!type1_queue)
-		return -ENOMEM;
+	if (ret)
+		return ret;
 	vfio_debugfs_init();
 	ret = vfio_register_iommu_driver(&type1_ops);
 	if (ret) {
 		vfio_debugfs_exit();
-		destroy_workqueue(type1_queue);
+		vfio_queue_exit();
 	}
 	return ret;
 }
@@ -614,9 +601,7 @@ static void __exit type1_exit(void)
 	synchronize_rcu_tasks();
 	vfio_unregister_iommu_driver(&type1_ops);
 	vfio_debugfs_exit();
-	/* First: a process that ends meanwhile may queue more, as long as there is some. */
-	flush_workqueue(type1_queue);
-	destroy_workqueue(type1_queue);
+	vfio_queue_exit();
 }
 
 module_init(type1_init);

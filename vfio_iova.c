@@ -14,7 +14,7 @@
 #include <linux/minmax.h>
 #include <linux/slab.h>
 
-#include "vfio_type1.h"
+#include "vfio_iova.h"
 
 /**
  * vfio_iova_init() - make a set without ranges

@@ -16,17 +16,17 @@
  * so that a run has to say what it is.
  */
 
-#include <linux/file.h>
-#include <linux/fs.h>
 #include <linux/hugetlb.h>
-#include <linux/magic.h>
+#include <linux/iommu.h>
+#include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/sched/signal.h>
-#include <linux/statfs.h>
-#include <linux/uaccess.h>
-#include <linux/userfaultfd_k.h>
 
-#include "vfio_type1.h"
+#include "compat/compiler.h"
+#include "compat/mm.h"
+#include "vfio_cache.h"
+#include "vfio_pin.h"
+#include "vfio_runs.h"
 
 /* Pages unpinned between two scheduling points. */
 #define UNPIN_STEP	8192UL
@@ -49,17 +49,19 @@ bool vfio_pfn_is_reserved(unsigned long pfn)
 }
 
 /*
- * Look up one frame of a VM_PFNMAP area, faulting it in if it is not there.
+ * Look up one frame of a VM_PFNMAP area for @flags, FOLL_WRITE and FOLL_NOFAULT: else it is
+ * faulted in if it is not there.
  * Return: 0; -EAGAIN if the mmap_lock was dropped on the way and the area has to
  * be looked up again; another errno.
  */
-static int pfnmap_lookup(struct vm_area_struct *vma, unsigned long vaddr, bool write,
-			 bool fault, unsigned long *pfn)
+static int pfnmap_lookup(struct vm_area_struct *vma, unsigned long vaddr, unsigned int flags,
+			 unsigned long *pfn)
 {
 	struct follow_pfnmap_args args = { .vma = vma, .address = vaddr };
+	bool write = flags & FOLL_WRITE;
 	int ret = follow_pfnmap_start(&args);
 
-	if (ret && fault) {
+	if (ret && !(flags & FOLL_NOFAULT)) {
 		bool unlocked = false;
 
 		ret = fixup_user_fault(vma->vm_mm, vaddr,
@@ -80,10 +82,11 @@ static int pfnmap_lookup(struct vm_area_struct *vma, unsigned long vaddr, bool w
 	return ret ?: vfio_pfn_is_reserved(*pfn) ? 0 : -EFAULT;
 }
 
-/* Fill @batch with consecutive frames from one VM_PFNMAP area; only what is @at_hand. */
-static int pfnmap_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned long vaddr,
-		       unsigned long npages, bool write, bool at_hand, int gup_error)
+/* Fill @batch with consecutive frames from one VM_PFNMAP area; @flags as above. */
+static int pfnmap_fill(struct vfio_pin_batch *batch, unsigned long vaddr, unsigned long npages,
+		       unsigned int flags, int gup_error)
 {
+	struct mm_struct *mm = batch->mm;
 	struct vm_area_struct *vma;
 	unsigned long pfn;
 	unsigned int n;
@@ -96,7 +99,7 @@ static int pfnmap_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsig
 		if (!vma || !(vma->vm_flags & VM_PFNMAP))
 			ret = gup_error;
 		else
-			ret = pfnmap_lookup(vma, vaddr, write, !at_hand, &batch->pfn);
+			ret = pfnmap_lookup(vma, vaddr, flags, &batch->pfn);
 	} while (ret == -EAGAIN && !fatal_signal_pending(current));
 	if (ret == -EAGAIN)
 		ret = -EINTR;
@@ -110,7 +113,7 @@ static int pfnmap_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsig
 	npages = min3(npages, (unsigned long)VFIO_PIN_BATCH_MAX,
 		      (vma->vm_end - vaddr) >> PAGE_SHIFT);
 	for (n = 1; n < npages; n++) {
-		if (pfnmap_lookup(vma, vaddr + n * PAGE_SIZE, write, false, &pfn) ||
+		if (pfnmap_lookup(vma, vaddr + n * PAGE_SIZE, flags | FOLL_NOFAULT, &pfn) ||
 		    pfn != batch->pfn + n)
 			break;
 	}
@@ -177,9 +180,9 @@ static bool pin_few_anon(const struct vfio_pin_batch *batch, long got)
  *
  * Who exchanges the area meanwhile gets pages that were in his page table, and are pinned.
  */
-static long pin_check_areas(struct vfio_pin_batch *batch, struct mm_struct *mm,
-			    unsigned long vaddr, long got)
+static long pin_check_areas(struct vfio_pin_batch *batch, unsigned long vaddr, long got)
 {
+	struct mm_struct *mm = batch->mm;
 	const struct vm_area_struct *vma;
 	unsigned long at, end;
 	long left = got;
@@ -203,13 +206,14 @@ static long pin_check_areas(struct vfio_pin_batch *batch, struct mm_struct *mm,
 	return left ?: -EFAULT;
 }
 
-static int pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned long vaddr,
-		    unsigned long npages, int prot, bool at_hand)
+/* @flags: FOLL_NOFAULT, for who cannot wait. */
+static int pin_fill(struct vfio_pin_batch *batch, unsigned long vaddr, unsigned long npages,
+		    unsigned int flags)
 {
-	unsigned int flags = FOLL_LONGTERM | (prot & IOMMU_WRITE ? FOLL_WRITE : 0) |
-			     (at_hand ? FOLL_NOFAULT : 0);
-	bool look = !VFIO_COMPAT_PIN_UNSHARES && !(prot & IOMMU_WRITE);
+	bool look = !VFIO_COMPAT_PIN_UNSHARES && !(batch->prot & IOMMU_WRITE);
+	struct mm_struct *mm = batch->mm;
 	int want = min_t(unsigned long, npages, batch->capacity);
+	unsigned int gup;
 	long got = 0;
 
 	if (fatal_signal_pending(current))
@@ -221,34 +225,34 @@ static int pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned
 	if (look)
 		got = pin_unshare(mm, vaddr, &want);
 	if (got < 0)
-		return pfnmap_fill(batch, mm, vaddr, npages, false, at_hand, got);
-	flags |= got;
+		return pfnmap_fill(batch, vaddr, npages, flags, got);
+	if (batch->prot & IOMMU_WRITE)
+		flags |= FOLL_WRITE;
+	gup = flags | got | FOLL_LONGTERM;
 	if (mm == current->mm) {
 		/* Lockless where it can be, and by whole huge pages (on 6.1, only here). */
-		got = pin_user_pages_fast(vaddr, want, flags, batch->pages);
+		got = pin_user_pages_fast(vaddr, want, gup, batch->pages);
 		if (got == -EOVERFLOW)
 			got = -EFAULT; /* at the end of all addresses; what the others say */
 		if (got > 0 && !look)
-			got = pin_check_areas(batch, mm, vaddr, got);
+			got = pin_check_areas(batch, vaddr, got);
 	} else {
 		mmap_read_lock(mm);
-		got = pin_user_pages_remote(mm, vaddr, want, flags, batch->pages, NULL);
+		got = pin_user_pages_remote(mm, vaddr, want, gup, batch->pages, NULL);
 		mmap_read_unlock(mm);
 	}
 	if (got > 0) {
 		batch->size = got;
 		return got;
 	}
-	return pfnmap_fill(batch, mm, vaddr, npages, prot & IOMMU_WRITE, at_hand, got ?: -EFAULT);
+	return pfnmap_fill(batch, vaddr, npages, flags, got ?: -EFAULT);
 }
 
 /**
  * vfio_pin_fill() - pin the next pages
  * @batch: a batch whose pages were all taken or dropped
- * @mm: whose memory; the caller's own, or one that cannot go away
  * @vaddr: user address of the first page
  * @npages: pages wanted
- * @prot: IOMMU_WRITE if the device may write
  *
  * Movable memory (ZONE_MOVABLE, CMA) has to be moved to be pinned for long. While somebody
  * else does the same with the same page, be it by another MAP, KVM or io_uring, it can't be
@@ -259,15 +263,14 @@ static int pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned
  * Return: pages got, at least one; -EFAULT if there is no memory at @vaddr, or
  * none that may be accessed so; -ENOMEM; -EINTR on a fatal signal.
  */
-int vfio_pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned long vaddr,
-		  unsigned long npages, int prot)
+int vfio_pin_fill(struct vfio_pin_batch *batch, unsigned long vaddr, unsigned long npages)
 {
 	unsigned int delay;
-	int ret = pin_fill(batch, mm, vaddr, npages, prot, false);
+	int ret = pin_fill(batch, vaddr, npages, 0);
 
 	for (delay = 1; ret == -ENOMEM && delay <= PIN_AGAIN_MAX; delay *= 2) {
 		schedule_timeout_killable(msecs_to_jiffies(delay));
-		ret = pin_fill(batch, mm, vaddr, npages, prot, false);
+		ret = pin_fill(batch, vaddr, npages, 0);
 	}
 	return ret;
 }
@@ -275,10 +278,8 @@ int vfio_pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned l
 /**
  * vfio_pin_fill_at_hand() - pin the next pages, without waiting for them
  * @batch: as vfio_pin_fill()
- * @mm: as vfio_pin_fill()
  * @vaddr: as vfio_pin_fill()
  * @npages: as vfio_pin_fill()
- * @prot: as vfio_pin_fill()
  *
  * For who holds a lock that others should not have to wait for.
  *
@@ -286,103 +287,10 @@ int vfio_pin_fill(struct vfio_pin_batch *batch, struct mm_struct *mm, unsigned l
  * Return: as vfio_pin_fill(), but any errno may also mean that the memory has to be faulted in
  * first.
  */
-int vfio_pin_fill_at_hand(struct vfio_pin_batch *batch, struct mm_struct *mm,
-			  unsigned long vaddr, unsigned long npages, int prot)
+int vfio_pin_fill_at_hand(struct vfio_pin_batch *batch, unsigned long vaddr,
+			  unsigned long npages)
 {
-	return pin_fill(batch, mm, vaddr, npages, prot, true);
-}
-
-/*
- * Is there a page that could be pinned, if it had not a memory error? What has to be waited
- * for has none.
- */
-static bool page_is_broken(struct mm_struct *mm, unsigned long vaddr)
-{
-	struct page *page;
-	long got;
-
-	mmap_read_lock(mm);
-	got = get_user_pages_remote(mm, vaddr, 1, FOLL_HWPOISON | FOLL_NOWAIT, &page, NULL);
-	mmap_read_unlock(mm);
-	if (got > 0)
-		put_page(page);
-	return got == -EHWPOISON;
-}
-
-/*
- * Has a file no room for more pages? Only tmpfs is asked, which does not wait for anybody;
- * up to 6.7 a file of overlayfs has the overlay's path.
- */
-static bool file_is_full(struct file *file)
-{
-	struct kstatfs stat;
-
-	return file && file_inode(file)->i_sb->s_magic == TMPFS_MAGIC &&
-	       file->f_path.dentry->d_sb == file_inode(file)->i_sb &&
-	       !vfs_statfs(&file->f_path, &stat) && stat.f_blocks && !stat.f_bfree;
-}
-
-/* What an area says of a page that does not fault in.  Return: the reason, or NULL. */
-static const char *area_why_not(struct vm_area_struct *vma, unsigned long vaddr, int prot,
-				int error)
-{
-	loff_t offset = ((loff_t)vma->vm_pgoff << PAGE_SHIFT) + (vaddr - vma->vm_start);
-
-	if (prot & IOMMU_WRITE && !(vma->vm_flags & VM_WRITE))
-		return "it is not writable";
-	if (!(prot & IOMMU_WRITE) && !(vma->vm_flags & VM_READ))
-		return "it is not readable";
-	if (error == -ENOMEM)
-		return "it, or a page soon after it, found no memory to fault or be moved into";
-	if (vma->vm_flags & (VM_PFNMAP | VM_IO))
-		return "it is device memory that cannot be mapped so";
-	if (vma->vm_file && offset >= i_size_read(file_inode(vma->vm_file)))
-		return "it is beyond the end of the file";
-	if (!VFIO_COMPAT_PIN_WAITS && userfaultfd_armed(vma))
-		return "its userfaultfd has yet to provide it";
-	if (is_vm_hugetlb_page(vma))
-		return "no huge page is left for it";
-	if (prot & IOMMU_WRITE && vfio_compat_tracks_writes(vma))
-		return "it is a file's, whose file system has to know of each write";
-	return NULL;
-}
-
-/**
- * vfio_pin_why_not() - find out why a page could not be pinned
- * @mm: whose memory; the caller's own, or one that cannot go away
- * @vaddr: user address of the page that vfio_pin_fill() stopped at
- * @prot: IOMMU_WRITE if the device would have written
- * @error: what vfio_pin_fill() returned
- *
- * Looks at the memory as it is now, which may be another than before.
- *
- * Context: may sleep; takes mm's mmap_lock; no lock held but those that vfio_pin_fill() was
- * called with.
- * Return: the reason in words.
- */
-const char *vfio_pin_why_not(struct mm_struct *mm, unsigned long vaddr, int prot, int error)
-{
-	struct vm_area_struct *vma;
-	struct file *file = NULL;
-	const char *why;
-
-	if (error == -EFAULT && page_is_broken(mm, vaddr))
-		return "it has a memory error";
-	mmap_read_lock(mm);
-	vaddr = untagged_addr_remote(mm, vaddr);
-	vma = vma_lookup(mm, vaddr);
-	if (!vma)
-		why = "nothing is mapped there";
-	else
-		why = area_why_not(vma, vaddr, prot, error);
-	if (!why && vma->vm_file)
-		file = get_file(vma->vm_file);
-	mmap_read_unlock(mm);
-	if (!why)
-		why = file_is_full(file) ? "its file system is full" : "it does not fault in";
-	if (file)
-		fput(file);
-	return why;
+	return pin_fill(batch, vaddr, npages, FOLL_NOFAULT);
 }
 
 /*
@@ -418,9 +326,10 @@ static unsigned long pages_in_order(struct page **pages, unsigned long max)
  * Take reserved pages: alone, for frames without a struct page are not mapped
  * together with others.
  */
-static unsigned long cut_reserved(struct vfio_pin_batch *batch, struct vfio_run *runs,
-				  unsigned int *nr, unsigned long max, int prot)
+static unsigned long cut_reserved(struct vfio_pin_batch *batch, struct vfio_run_queue *queue,
+				  unsigned long max)
 {
+	struct vfio_run *runs = queue->runs;
 	struct page **pages = batch->pfnmap ? NULL : &batch->pages[batch->pos];
 	unsigned long pfn = pages ? page_to_pfn(pages[0]) : batch->pfn + batch->pos;
 	unsigned long npages = pages ? 1 : max;
@@ -430,9 +339,9 @@ static unsigned long cut_reserved(struct vfio_pin_batch *batch, struct vfio_run 
 		while (npages < max && pages[npages] == pages[0] + npages &&
 		       PageReserved(pages[npages]) && !is_zero_pfn(pfn + npages))
 			npages++;
-	if (!*nr)
-		runs[(*nr)++] = vfio_run_make(pfn, npages, vfio_run_flags(prot) | kind);
-	else if (*nr == 1 && (runs[0].word & VFIO_RUN_KIND) == kind &&
+	if (!queue->nr)
+		runs[queue->nr++] = vfio_run_make(pfn, npages, vfio_run_flags(batch->prot) | kind);
+	else if (queue->nr == 1 && (runs[0].word & VFIO_RUN_KIND) == kind &&
 		 vfio_run_pfn(runs[0]) + vfio_run_npages(runs[0]) == pfn)
 		runs[0].word += npages;
 	else
@@ -443,16 +352,16 @@ static unsigned long cut_reserved(struct vfio_pin_batch *batch, struct vfio_run 
 }
 
 /* Take pages of RAM. */
-static unsigned long cut_ram(struct vfio_pin_batch *batch, struct vfio_run *runs,
-			     unsigned int *nr, unsigned int capacity, unsigned long max, int prot)
+static unsigned long cut_ram(struct vfio_pin_batch *batch, struct vfio_run_queue *queue,
+			     unsigned long max)
 {
 	struct page **pages = &batch->pages[batch->pos];
-	struct vfio_run *run = runs + *nr, *end = runs + capacity;
+	struct vfio_run *run = queue->runs + queue->nr, *end = queue->runs + queue->capacity;
 	/* Where the last run would go on; if there is none, no page frame. */
 	unsigned long next = ULONG_MAX, n, npages;
-	u64 flags = vfio_run_flags(prot) | VFIO_RUN_RAM;
+	u64 flags = vfio_run_flags(batch->prot) | VFIO_RUN_RAM;
 
-	if (*nr) {
+	if (queue->nr) {
 		if (!vfio_run_charged(run[-1]))
 			return 0;
 		next = vfio_run_pfn(run[-1]) + vfio_run_npages(run[-1]);
@@ -472,36 +381,34 @@ static unsigned long cut_ram(struct vfio_pin_batch *batch, struct vfio_run *runs
 			break;
 		next = pfn + npages;
 	}
-	*nr = run - runs;
+	queue->nr = run - queue->runs;
 	return n;
 }
 
 /**
  * vfio_pin_cut() - cut pages of a batch into runs
  * @batch: a batch with pages left
- * @runs: where to; the last one there may go on
- * @nr: how many there are; of one kind, and if they are not RAM only one
- * @capacity: how many fit
+ * @queue: where to; the last run there may go on.  All are of one kind, and if they are not
+ *	RAM there is only one
  * @max: pages to take at most
- * @prot: IOMMU_WRITE if the device may write
  *
  * Takes pages of one kind. The zero page's pin is given back here: every hole of a
  * read-only mapping would hold one, and they are not worth an overflow of its
  * reference count (since 6.5 GUP itself does not take them).
  *
- * Return: pages taken; 0 if the next ones do not go with @runs. Always more if
+ * Return: pages taken; 0 if the next ones do not go with @queue. Always more if
  * there are none yet.
  */
-unsigned long vfio_pin_cut(struct vfio_pin_batch *batch, struct vfio_run *runs, unsigned int *nr,
-			   unsigned int capacity, unsigned long max, int prot)
+unsigned long vfio_pin_cut(struct vfio_pin_batch *batch, struct vfio_run_queue *queue,
+			   unsigned long max)
 {
 	unsigned long taken;
 
 	max = min_t(unsigned long, max, batch->size - batch->pos);
 	if (batch->pfnmap || PageReserved(batch->pages[batch->pos]))
-		taken = cut_reserved(batch, runs, nr, max, prot);
+		taken = cut_reserved(batch, queue, max);
 	else
-		taken = cut_ram(batch, runs, nr, capacity, max, prot);
+		taken = cut_ram(batch, queue, max);
 	batch->pos += taken;
 	return taken;
 }
@@ -509,18 +416,17 @@ unsigned long vfio_pin_cut(struct vfio_pin_batch *batch, struct vfio_run *runs, 
 /**
  * vfio_pin_drop() - unpin what was not taken out of a batch
  * @batch: the batch
- * @prot: IOMMU_WRITE if the device may write
  *
  * Context: may sleep.
  */
-void vfio_pin_drop(struct vfio_pin_batch *batch, int prot)
+void vfio_pin_drop(struct vfio_pin_batch *batch)
 {
 	struct vfio_run run;
-	unsigned int nr;
+	struct vfio_run_queue queue = { .runs = &run, .capacity = 1 };
 
 	while (batch->pos < batch->size) {
-		nr = 0;
-		vfio_pin_cut(batch, &run, &nr, 1, VFIO_RUN_PAGES_MAX, prot);
+		queue.nr = 0;
+		vfio_pin_cut(batch, &queue, VFIO_RUN_PAGES_MAX);
 		vfio_unpin_runs(&run, 1);
 	}
 }
@@ -646,34 +552,4 @@ void vfio_pin_dirty(struct vfio_run run)
 		}
 		cond_resched();
 	}
-}
-
-/**
- * vfio_user_fault_in() - have user memory at hand, so that copying it need not wait
- * @at: first byte, in the memory that the caller has
- * @size: bytes
- * @write: it is going to be written; what is there stays as it is
- *
- * It may be gone again by the time that it is copied: who copies under a lock, without
- * faults, comes back here if that fails.
- *
- * Context: no lock held, for whoever provides the memory may take for ever.
- * Return: 0; -EFAULT if there is no memory, or none that may be accessed so; -EINTR on
- * a fatal signal.
- */
-int vfio_user_fault_in(const void __user *at, unsigned long size, bool write)
-{
-	const char __user *from = at, *end = from + size;
-	unsigned long n;
-
-	/* A page at a time: what comes back then tells whether it is there, on any kernel. */
-	for (; from < end; from += n) {
-		n = min_t(unsigned long, end - from, PAGE_SIZE - offset_in_page(from));
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		if (write ? fault_in_safe_writeable(from, n) : fault_in_readable(from, n))
-			return fatal_signal_pending(current) ? -EINTR : -EFAULT;
-		cond_resched();
-	}
-	return 0;
 }

@@ -13,10 +13,16 @@
  */
 
 #include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
 #include <linux/string.h>
 
 #include "trace/vfio_trace.h"
+#include "vfio_account.h"
+#include "vfio_refuse.h"
 #include "vfio_type1.h"
+
+#define PAGES_TO_KIB(npages)	((npages) << (PAGE_SHIFT - 10))
 
 /* Lines of one reason per DEFAULT_RATELIMIT_INTERVAL: by a container, and in all. */
 #define LINES_CONTAINER	DEFAULT_RATELIMIT_BURST
@@ -53,14 +59,31 @@ const char *const vfio_refusal_names[VFIO_REFUSE_NR] = {
 /**
  * vfio_refuse_init() - make a container's counters and limits
  * @container: a new container, zeroed
+ *
+ * Context: may sleep.
+ * Return: 0, or -ENOMEM.
  */
-void vfio_refuse_init(struct vfio_type1_container *container)
+int vfio_refuse_init(struct vfio_type1_container *container)
 {
+	struct vfio_refusals *refusals = kzalloc(sizeof(*refusals), GFP_KERNEL_ACCOUNT);
 	unsigned int i;
 
+	if (!refusals)
+		return -ENOMEM;
+	container->refusals = refusals;
 	for (i = 0; i < VFIO_REFUSE_NR; i++)
-		ratelimit_state_init(&container->refuse_limit[i], DEFAULT_RATELIMIT_INTERVAL,
+		ratelimit_state_init(&refusals->limit[i], DEFAULT_RATELIMIT_INTERVAL,
 				     LINES_CONTAINER);
+	return 0;
+}
+
+/**
+ * vfio_refuse_free() - nobody is refused any more
+ * @container: a container that is being freed
+ */
+void vfio_refuse_free(struct vfio_type1_container *container)
+{
+	kfree(container->refusals);
 }
 
 /**
@@ -80,14 +103,41 @@ void vfio_refuse(struct vfio_type1_container *container, enum vfio_refusal reaso
 	struct va_format text = { .fmt = fmt };
 	va_list args;
 
-	atomic_long_inc(&container->refused[reason]);
+	atomic_long_inc(&container->refusals->count[reason]);
 	va_start(args, fmt);
 	text.va = &args;
 	trace_refusal(container, vfio_refusal_names[reason], &text);
 	/* A process names itself: its name may hold a newline, and forge a line. */
-	if (__ratelimit(&container->refuse_limit[reason]) &&
+	if (__ratelimit(&container->refusals->limit[reason]) &&
 	    __ratelimit(&refuse_limit_all[reason]))
 		pr_notice("%*pE[%d]: %pV\n", (int)strlen(current->comm), current->comm,
 			  task_pid_nr(current), &text);
 	va_end(args);
+}
+
+/**
+ * vfio_refuse_memlock() - tell of an exceeded RLIMIT_MEMLOCK
+ * @container: whose request it was
+ * @owner: whose limit
+ * @request: what was asked for, and the kind of @at
+ * @at: first byte that it was asked for
+ * @npages: pages that have to be charged yet, if all of them are RAM
+ */
+void vfio_refuse_memlock(struct vfio_type1_container *container, const struct vfio_owner *owner,
+			 const char *request, u64 at, unsigned long npages)
+{
+	unsigned long locked = READ_ONCE(owner->mm->locked_vm);
+
+	/* As io_uring of 5.8 did: no limit is high enough. */
+	if ((long)locked < 0) {
+		vfio_refuse(container, VFIO_REFUSE_MEMLOCK,
+			    "%s 0x%llx: locked memory of process %d is counted as less than nothing, %ld pages: something in the kernel gave back more than it had charged; CAP_IPC_LOCK lifts the limit",
+			    request, at, task_pid_nr(owner->task), (long)locked);
+		return;
+	}
+	vfio_refuse(container, VFIO_REFUSE_MEMLOCK,
+		    "%s 0x%llx: RLIMIT_MEMLOCK of process %d exceeded: limit %lu KiB, locked %lu KiB, up to %lu KiB more needed; raise the limit to %lu KiB (ulimit -l, LimitMEMLOCK=), or lift it with CAP_IPC_LOCK",
+		    request, at, task_pid_nr(owner->task),
+		    task_rlimit(owner->task, RLIMIT_MEMLOCK) >> 10, PAGES_TO_KIB(locked),
+		    PAGES_TO_KIB(npages), PAGES_TO_KIB(locked + npages));
 }

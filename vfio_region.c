@@ -7,21 +7,6 @@
  * Each frame has a struct page, and stays: it is pinned, or the zero page.  Device
  * memory (VM_PFNMAP), which nobody can pin, is refused: a region would go on giving
  * out frames that may be somebody else's by then.
- *
- * Frames are kept by slots of VFIO_SLOT_BYTES of user addresses.  The frames of a
- * slot mostly follow each other, and all are of one kind: then a word says it all.
- * Else the slot points to a table with a word per page.  The first and the last
- * slot of a region may be there only in part; entries count from the first page
- * that is.
- *
- * The process may change its memory later: unmap it, throw it away, put something
- * else in its place.  The region stays what it was, and so do its mappings, but a
- * new mapping has to be of what the process sees, or it would be given what it
- * does not know of.  So a change marks the slots that it touches, and who wants
- * to map a marked slot first compares the process's memory with the region's.
- * A mark means no more than that: reclaim, compaction and others touch pages that
- * are pinned, too, and put them back.  A mark goes when all of its slot was compared;
- * who maps only a part of it tries that once, as far as nothing has to be faulted in.
  */
 
 #include <linux/interval_tree_generic.h>
@@ -29,83 +14,20 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
+#include "vfio_account.h"
+#include "vfio_count.h"
+#include "vfio_dma_tree.h"
+#include "vfio_params.h"
+#include "vfio_pin.h"
+#include "vfio_refuse.h"
+#include "vfio_region.h"
+#include "vfio_runs.h"
+#include "vfio_slots.h"
 #include "vfio_type1.h"
+#include "vfio_watch.h"
 
-/* Of the word of a slot. */
-#define SLOT_TABLE	BIT_ULL(0)	/* points to a table */
-#define SLOT_MARK	BIT_ULL(1)	/* memory may have changed */
-#define SLOT_TRIED	BIT_ULL(2)	/* with a mark: and it was not the same, or not all there */
-/* Of the word of a page, or of a slot without a table: the kind, as a run has it. */
-#define ENTRY_KIND_SHIFT	(VFIO_RUN_NPAGES_BITS + 1 - 3)
-#define ENTRY_KIND	(VFIO_RUN_KIND >> ENTRY_KIND_SHIFT)
-#define ENTRY_FLAGS	(SLOT_TABLE | SLOT_MARK | SLOT_TRIED | ENTRY_KIND)
-#define ENTRY_PFN_SHIFT	5
-/* From the word of a page to that of the next one, if it follows. */
-#define ENTRY_NEXT	BIT_ULL(ENTRY_PFN_SHIFT)
-
-/* Pages compared, runs unpinned, or slots marked, at a time. */
-#define CHECK_BATCH	64
+/* Runs unpinned at a time. */
 #define UNPIN_BATCH	64
-#define MARK_BATCH	4096
-
-/* ---- slots ---- */
-
-/* Pages of the first slot that lie before the region. */
-static unsigned long region_lead(const struct vfio_region *region)
-{
-	return (region->vaddr >> PAGE_SHIFT) % VFIO_SLOT_PAGES;
-}
-
-static unsigned long slot_of(const struct vfio_region *region, unsigned long page)
-{
-	return (page + region_lead(region)) / VFIO_SLOT_PAGES;
-}
-
-/* First page of a slot. */
-static unsigned long slot_first(const struct vfio_region *region, unsigned long slot)
-{
-	return slot ? slot * VFIO_SLOT_PAGES - region_lead(region) : 0;
-}
-
-/* First page after a slot. */
-static unsigned long slot_end(const struct vfio_region *region, unsigned long slot)
-{
-	return min((slot + 1) * VFIO_SLOT_PAGES - region_lead(region), region->npages);
-}
-
-static u64 *slot_table(u64 word)
-{
-	return (u64 *)(unsigned long)(word & ~ENTRY_FLAGS);
-}
-
-/* The kind of a page, as a run has it. */
-static u64 entry_kind(u64 entry)
-{
-	return (entry & ENTRY_KIND) << ENTRY_KIND_SHIFT;
-}
-
-/*
- * The word of a page, and, in @n, how many pages of its slot follow it, itself
- * counted; not more than @max are looked at.
- */
-static __always_inline u64 region_entry(const struct vfio_region *region, unsigned long page,
-					unsigned long max, unsigned long *n)
-{
-	unsigned long slot = slot_of(region, page);
-	u64 word = READ_ONCE(region->slots[slot]);
-	const u64 *entry;
-
-	max = min(max, slot_end(region, slot) - page);
-	page -= slot_first(region, slot);
-	if (!(word & SLOT_TABLE)) {
-		*n = max;
-		return (word & ~(SLOT_MARK | SLOT_TRIED)) + page * ENTRY_NEXT;
-	}
-	entry = slot_table(word) + page;
-	for (*n = 1; *n < max && entry[*n] == entry[0] + *n * ENTRY_NEXT; )
-		(*n)++;
-	return entry[0];
-}
 
 /**
  * vfio_region_run() - the frames from a page on
@@ -154,6 +76,20 @@ unsigned long vfio_region_count_ram(const struct vfio_region *region, unsigned l
 		cond_resched();
 	}
 	return ram;
+}
+
+/**
+ * vfio_region_mapping_run() - the run that a mapping of registered memory has somewhere
+ * @dma: the mapping
+ * @page: where the run starts
+ *
+ * Context: the caller owns @dma.
+ * Return: the run, which ends where it has to.
+ */
+struct vfio_run vfio_region_mapping_run(const struct vfio_dma *dma, unsigned long page)
+{
+	return vfio_region_run(dma->region, dma->region_page + page,
+			       min(vfio_dma_npages(dma) - page, vfio_dma_run_limit(dma, page)));
 }
 
 /* ---- pinning and unpinning ---- */
@@ -284,9 +220,9 @@ static int fill_batch(struct vfio_type1_container *container, struct region_fill
 	struct vfio_region *region = fill->region;
 	unsigned long page = fill->npages + fill->nr, ram, npages = region->npages - page;
 	unsigned long vaddr = region->vaddr + (page << PAGE_SHIFT);
-	int prot = region_prot(region), ret;
+	int ret;
 
-	ret = vfio_pin_fill(&fill->batch, region->owner.mm, vaddr, npages, prot);
+	ret = vfio_pin_fill(&fill->batch, vaddr, npages);
 	vfio_count(container, VFIO_COUNT_PIN_CALLS, 1);
 	if (ret < 0) {
 		if (ret != -EINTR)
@@ -294,7 +230,8 @@ static int fill_batch(struct vfio_type1_container *container, struct region_fill
 				    "REGISTER_MEMORY vaddr 0x%lx size 0x%lx: cannot pin page %lu, memory at vaddr 0x%lx, for %s: %s: error %d",
 				    region->vaddr, region->npages << PAGE_SHIFT, page, vaddr,
 				    region->read_only ? "reading" : "writing",
-				    vfio_pin_why_not(region->owner.mm, vaddr, prot, ret), ret);
+				    vfio_pin_why_not(region->owner.mm, vaddr, fill->batch.prot,
+						     ret), ret);
 		return ret;
 	}
 	if (fill->batch.pfnmap) {
@@ -308,7 +245,7 @@ static int fill_batch(struct vfio_type1_container *container, struct region_fill
 	ram = batch_count_ram(&fill->batch);
 	ret = vfio_account_charge(&region->owner, ram);
 	if (ret == -ENOMEM)
-		vfio_account_refuse(container, &region->owner, "REGISTER_MEMORY vaddr",
+		vfio_refuse_memlock(container, &region->owner, "REGISTER_MEMORY vaddr",
 				    region->vaddr, npages);
 	if (ret)
 		return ret;
@@ -316,9 +253,9 @@ static int fill_batch(struct vfio_type1_container *container, struct region_fill
 
 	while (fill->batch.pos < fill->batch.size) {
 		struct vfio_run run;
-		unsigned int nr = 0;
+		struct vfio_run_queue queue = { .runs = &run, .capacity = 1 };
 
-		vfio_pin_cut(&fill->batch, &run, &nr, 1, VFIO_RUN_PAGES_MAX, prot);
+		vfio_pin_cut(&fill->batch, &queue, VFIO_RUN_PAGES_MAX);
 		ret = fill_run(fill, run);
 		if (ret)
 			return ret;
@@ -366,7 +303,7 @@ static void fill_undo(struct region_fill *fill)
 	u64 flags = vfio_run_flags(region_prot(fill->region));
 	unsigned int i;
 
-	vfio_pin_drop(&fill->batch, region_prot(fill->region));
+	vfio_pin_drop(&fill->batch);
 	for (i = 0; i < fill->nr; i++) {
 		u64 entry = fill->entries[i];
 		struct vfio_run run = vfio_run_make(entry >> ENTRY_PFN_SHIFT, 1,
@@ -386,6 +323,8 @@ static int region_fill(struct vfio_type1_container *container, struct vfio_regio
 	if (!fill)
 		return -ENOMEM;
 	fill->region = region;
+	fill->batch.mm = region->owner.mm;
+	fill->batch.prot = region_prot(region);
 	fill->batch.pages = fill->pages;
 	fill->batch.capacity = VFIO_PIN_BATCH_MAX;
 	fill->batch.size = 0;
@@ -398,7 +337,7 @@ static int region_fill(struct vfio_type1_container *container, struct vfio_regio
 	if (ret)
 		fill_undo(fill);
 	/* Only now: a page may be parted from the process as soon as it is pinned. */
-	WRITE_ONCE(region->hugetlb, fill->hugetlb);
+	WRITE_ONCE(region->watch.hugetlb, fill->hugetlb);
 	kvfree(fill);
 	return ret;
 }
@@ -418,25 +357,29 @@ static void region_free(struct vfio_region *region)
 	kvfree(region);
 }
 
+static bool region_changed(struct vfio_watch *watch, unsigned long *vaddr, unsigned long last)
+{
+	return vfio_region_mark(container_of(watch, struct vfio_region, watch), vaddr, last);
+}
+
 /**
  * vfio_region_create() - pin and charge memory of the calling process
  * @container: where messages are counted
- * @registry: what the region will be put into
- * @vaddr: first byte, page aligned, without a tag
- * @npages: pages, at least one
- * @read_only: devices may only read it
+ * @request: the memory
+ * @gone: queued when the process is gone, as long as the region is watched
  *
  * Context: process context, for as long as the region is in no tree: so the process, whose
- * end would empty @registry, does not end before.  May sleep; takes mmap_lock.
+ * end would queue @gone, does not end before.  May sleep; takes mmap_lock.
  * Return: the region, watched, with one reference; or an ERR_PTR: as vfio_pin_fill()
  * and vfio_account_charge(), -ENOMEM also if the limit does not allow for all of the
  * range, whatever part of it is charged, -EFAULT also for device memory, -ERESTARTNOINTR
  * if a signal has to be handled first, -EOPNOTSUPP without MMU notifiers.
  */
 struct vfio_region *vfio_region_create(struct vfio_type1_container *container,
-				       struct vfio_registry *registry, unsigned long vaddr,
-				       unsigned long npages, bool read_only)
+				       const struct vfio_region_request *request,
+				       struct work_struct *gone)
 {
+	unsigned long vaddr = request->vaddr, npages = request->npages;
 	unsigned long lead = (vaddr >> PAGE_SHIFT) % VFIO_SLOT_PAGES;
 	unsigned long total = READ_ONCE(current->mm->total_vm);
 	struct vfio_region *region;
@@ -456,7 +399,7 @@ struct vfio_region *vfio_region_create(struct vfio_type1_container *container,
 	vfio_owner_init_limit(&owner);
 	ret = vfio_account_check(&owner, npages);
 	if (ret) {
-		vfio_account_refuse(container, &owner, "REGISTER_MEMORY vaddr", vaddr, npages);
+		vfio_refuse_memlock(container, &owner, "REGISTER_MEMORY vaddr", vaddr, npages);
 		goto put_owner;
 	}
 	ret = -ENOMEM;
@@ -464,28 +407,30 @@ struct vfio_region *vfio_region_create(struct vfio_type1_container *container,
 			  GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!region)
 		goto put_owner;
-	region->registry = registry;
 	refcount_set(&region->users, 1);
 	region->vaddr = vaddr;
 	region->npages = npages;
-	region->read_only = read_only;
-	region->hugetlb = true;
+	region->read_only = request->read_only;
 	region->registered = 1;
 	region->owner = owner;
 	mutex_init(&region->mapped_lock);
 	region->mapped = RB_ROOT_CACHED;
 	spin_lock_init(&region->lock);
 	INIT_HLIST_HEAD(&region->mappings);
-	ret = vfio_watch_start(region);
+	region->watch.changed = region_changed;
+	region->watch.gone = gone;
+	region->watch.lock = &region->lock;
+	region->watch.hugetlb = true;
+	ret = vfio_watch_start(&region->watch, owner.mm, vaddr, npages << PAGE_SHIFT);
 	/* The process has to look at its signal, and then begins again. */
 	if (ret == -EINTR && !fatal_signal_pending(current))
 		ret = -ERESTARTNOINTR;
 	if (!ret) {
 		/* What began to change before cannot leave a mark. */
-		vfio_watch_read(region);
+		vfio_watch_read(&region->watch);
 		ret = region_fill(container, region);
 		if (ret)
-			vfio_watch_stop(region);
+			vfio_watch_stop(&region->watch);
 	}
 	if (ret) {
 		region_free(region);
@@ -691,173 +636,4 @@ bool vfio_region_busy(struct vfio_region *region, struct vfio_region_busy *busy)
 		};
 	spin_unlock(&region->lock);
 	return !!dma;
-}
-
-/* ---- changes of the process's memory ---- */
-
-/**
- * vfio_region_mark() - the process changes its memory
- * @region: the region
- * @vaddr: first byte that changes; set to where to go on, if there is more to mark
- * @last: last byte
- *
- * Does not take long: a region may be large.
- *
- * Context: region->lock held; must not sleep.
- * Return: true if there is more to mark, as soon as the lock was let go.
- */
-bool vfio_region_mark(struct vfio_region *region, unsigned long *vaddr, unsigned long last)
-{
-	unsigned long first = max(*vaddr, region->vaddr), slot, end, stop;
-
-	lockdep_assert_held(&region->lock);
-	last = min(last, region->vaddr + (region->npages << PAGE_SHIFT) - 1);
-	if (first > last)
-		return false;
-	slot = slot_of(region, (first - region->vaddr) >> PAGE_SHIFT);
-	end = slot_of(region, (last - region->vaddr) >> PAGE_SHIFT);
-	stop = min(end, slot + MARK_BATCH - 1);
-	for (; slot <= stop; slot++) {
-		u64 word = region->slots[slot];
-
-		if (!(word & SLOT_MARK))
-			WRITE_ONCE(region->nr_marked, region->nr_marked + 1);
-		WRITE_ONCE(region->slots[slot], (word | SLOT_MARK) & ~SLOT_TRIED);
-	}
-	*vaddr = region->vaddr + (slot_first(region, slot) << PAGE_SHIFT);
-	return stop < end;
-}
-
-/* Let go of pages that were looked up.  Return: how many of them are the region's from @page on. */
-static int region_compare_pages(const struct vfio_region *region, unsigned long page,
-				struct page **pages, int nr)
-{
-	int same = nr, i;
-	unsigned long n;
-
-	for (i = 0; i < nr; i++) {
-		if (same == nr && region_entry(region, page + i, 1, &n) >> ENTRY_PFN_SHIFT !=
-				  page_to_pfn(pages[i]))
-			same = i;
-		put_page(pages[i]);
-	}
-	return same;
-}
-
-/* Is all of a slot the process's memory?  False also if some of it is not at hand. */
-static bool region_same_fast(const struct vfio_region *region, unsigned long slot)
-{
-	struct page *pages[CHECK_BATCH] __uninitialized;
-	unsigned long page, end = slot_end(region, slot);
-	int got;
-
-	for (page = slot_first(region, slot); page < end; page += got) {
-		got = get_user_pages_fast_only(region->vaddr + (page << PAGE_SHIFT),
-					       min_t(unsigned long, end - page, CHECK_BATCH), 0,
-					       pages);
-		if (got <= 0 || region_compare_pages(region, page, pages, got) < got)
-			return false;
-	}
-	return true;
-}
-
-/*
- * Compare pages of a region with the process's memory.  Return: 0 if they are the
- * same; -ESTALE with @changed set to the first that is not, or is not there; -ENOMEM;
- * -EINTR.
- *
- * What the process itself may do there now (FOLL_FORCE) does not matter, only which
- * page it is.
- */
-static int region_compare(const struct vfio_region *region, unsigned long page,
-			  unsigned long end, unsigned long *changed)
-{
-	struct page *pages[CHECK_BATCH] __uninitialized;
-	int got, same;
-
-	for (; page < end; page += got) {
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		got = get_user_pages_fast(region->vaddr + (page << PAGE_SHIFT),
-					  min_t(unsigned long, end - page, CHECK_BATCH),
-					  FOLL_FORCE, pages);
-		if (got <= 0 && fatal_signal_pending(current))
-			return -EINTR;
-		/* What is not at hand for want of memory is not lost. */
-		if (got == -ENOMEM)
-			return got;
-		same = got > 0 ? region_compare_pages(region, page, pages, got) : 0;
-		if (got <= 0 || same < got) {
-			*changed = page + same;
-			return -ESTALE;
-		}
-		cond_resched();
-	}
-	return 0;
-}
-
-/* A marked slot was compared as a whole, unless there was a change since @seq. */
-static void region_compared(struct vfio_region *region, unsigned long slot, unsigned long seq,
-			    bool same)
-{
-	u64 word;
-
-	spin_lock(&region->lock);
-	word = region->slots[slot];
-	if (!vfio_watch_changed(region, seq) && word & SLOT_MARK) {
-		if (same)
-			WRITE_ONCE(region->nr_marked, region->nr_marked - 1);
-		word = same ? word & ~(SLOT_MARK | SLOT_TRIED) : word | SLOT_TRIED;
-		WRITE_ONCE(region->slots[slot], word);
-	}
-	spin_unlock(&region->lock);
-}
-
-/* Compare pages of one marked slot, and all of it, if that was not done. */
-static int region_check_slot(struct vfio_region *region, unsigned long slot, unsigned long page,
-			     unsigned long end, unsigned long *changed)
-{
-	bool whole = page == slot_first(region, slot) && end == slot_end(region, slot);
-	unsigned long seq = vfio_watch_read(region);
-	int ret;
-
-	if (!whole && !(READ_ONCE(region->slots[slot]) & SLOT_TRIED)) {
-		whole = region_same_fast(region, slot);
-		region_compared(region, slot, seq, whole);
-		if (whole)
-			return 0;
-	}
-	ret = region_compare(region, page, end, changed);
-	if (!ret && whole)
-		region_compared(region, slot, seq, true);
-	return ret;
-}
-
-/**
- * vfio_region_check_marked() - are pages of a region with marks still the process's?
- * @region: a region in its registry's tree, of the calling process
- * @page: first page, counted from the start of the region
- * @npages: how many
- * @changed: set to the first page that is not
- *
- * Looks at user memory only where a change left a mark.
- *
- * Context: may sleep; takes mmap_lock; a reference to the region is held.  If it leaves
- * the tree meanwhile it is watched no more, and the answer means nothing.
- * Return: 0; -ESTALE if the process has other memory there, or none; -ENOMEM if
- * there was no memory to fault its own in; -EINTR on a fatal signal.
- */
-int vfio_region_check_marked(struct vfio_region *region, unsigned long page,
-			     unsigned long npages, unsigned long *changed)
-{
-	unsigned long end = page + npages, slot, next;
-	int ret = 0;
-
-	for (; page < end && !ret; page = next) {
-		slot = slot_of(region, page);
-		next = min(slot_end(region, slot), end);
-		if (READ_ONCE(region->slots[slot]) & SLOT_MARK)
-			ret = region_check_slot(region, slot, page, next, changed);
-	}
-	return ret;
 }

@@ -17,21 +17,31 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
+#include "vfio_dma_tree.h"
+#include "vfio_queue.h"
+#include "vfio_refuse.h"
+#include "vfio_region.h"
+#include "vfio_registry.h"
+#include "vfio_runs.h"
 #include "vfio_type1.h"
+#include "vfio_watch.h"
 
 static DEFINE_SPINLOCK(registries_lock);
 static LIST_HEAD(registries);
 
 /* ---- the set of regions ---- */
 
-static unsigned long region_last(const struct vfio_region *region)
-{
-	return region->vaddr + (region->npages << PAGE_SHIFT) - 1;
-}
-
-/* The lowest region that touches a range, or NULL. */
-static struct vfio_region *registry_find(const struct vfio_registry *registry,
-					 unsigned long vaddr, unsigned long last)
+/**
+ * vfio_registry_find() - find a region by address
+ * @registry: the registry
+ * @vaddr: first byte of a range
+ * @last: last byte
+ *
+ * Context: registry->mutex or registry->lock held.
+ * Return: the lowest region that touches the range, or NULL.
+ */
+struct vfio_region *vfio_registry_find(const struct vfio_registry *registry,
+				       unsigned long vaddr, unsigned long last)
 {
 	struct rb_node *node = registry->regions.rb_node;
 	struct vfio_region *found = NULL;
@@ -39,7 +49,7 @@ static struct vfio_region *registry_find(const struct vfio_registry *registry,
 	while (node) {
 		struct vfio_region *region = rb_entry(node, struct vfio_region, node);
 
-		if (region_last(region) < vaddr) {
+		if (vfio_region_last(region) < vaddr) {
 			node = node->rb_right;
 		} else {
 			found = region;
@@ -51,8 +61,14 @@ static struct vfio_region *registry_find(const struct vfio_registry *registry,
 	return found && found->vaddr <= last ? found : NULL;
 }
 
-/* The region is whole, and overlaps none. */
-static void registry_insert(struct vfio_registry *registry, struct vfio_region *region)
+/**
+ * vfio_registry_insert() - put a region into the set
+ * @registry: the registry
+ * @region: the region, which is whole, and overlaps none
+ *
+ * Context: registry->mutex held.
+ */
+void vfio_registry_insert(struct vfio_registry *registry, struct vfio_region *region)
 {
 	struct rb_node **link = &registry->regions.rb_node, *parent = NULL;
 
@@ -72,12 +88,17 @@ static void registry_insert(struct vfio_registry *registry, struct vfio_region *
 	up_write(&registry->lock);
 }
 
-/*
- * Take a region out, unless it is mapped, and who asks wants to know that (@busy).  Return:
- * whether it is out.
+/**
+ * vfio_registry_remove() - take a region out of the set, and watch it no longer
+ * @registry: the registry
+ * @region: a region in it; its reference is the caller's then
+ * @busy: NULL; or, if it may only go if it is not mapped, set to what uses it
+ *
+ * Context: may sleep; registry->mutex held.
+ * Return: whether it is out.
  */
-static bool registry_remove(struct vfio_registry *registry, struct vfio_region *region,
-			    struct vfio_region_busy *busy)
+bool vfio_registry_remove(struct vfio_registry *registry, struct vfio_region *region,
+			  struct vfio_region_busy *busy)
 {
 	lockdep_assert_held(&registry->mutex);
 	down_write(&registry->lock);
@@ -89,7 +110,7 @@ static bool registry_remove(struct vfio_registry *registry, struct vfio_region *
 	WRITE_ONCE(registry->nr_regions, registry->nr_regions - 1);
 	registry->npages -= region->npages;
 	up_write(&registry->lock);
-	vfio_watch_stop(region);
+	vfio_watch_stop(&region->watch);
 	return true;
 }
 
@@ -101,7 +122,7 @@ static void registry_empty(struct vfio_registry *registry)
 	lockdep_assert_held(&registry->mutex);
 	while ((node = rb_first(&registry->regions))) {
 		region = rb_entry(node, struct vfio_region, node);
-		registry_remove(registry, region, NULL);
+		vfio_registry_remove(registry, region, NULL);
 		vfio_region_orphan(region);
 		vfio_region_put(region);
 	}
@@ -116,19 +137,6 @@ static void registry_orphaned(struct work_struct *work)
 	mutex_lock(&registry->mutex);
 	registry_empty(registry);
 	mutex_unlock(&registry->mutex);
-}
-
-/**
- * vfio_registry_orphan() - the process of a registry is gone
- * @registry: the registry, which has regions in it
- *
- * Empties it soon: from the end of an address space that cannot be done at once.
- *
- * Context: any.
- */
-void vfio_registry_orphan(struct vfio_registry *registry)
-{
-	vfio_type1_queue(&registry->orphaned);
 }
 
 static void registry_free(struct kref *users)
@@ -201,8 +209,11 @@ unlock:
 	return registry;
 }
 
-/* A container that was counted in is gone; with the last one all goes, or soon, if not @now. */
-static void registry_put(struct vfio_registry *registry, bool now)
+/*
+ * A container that was counted in is gone.  Return: whether it was the last one, so that all
+ * has to go.
+ */
+static bool registry_put(struct vfio_registry *registry)
 {
 	bool last;
 
@@ -213,10 +224,7 @@ static void registry_put(struct vfio_registry *registry, bool now)
 	spin_unlock(&registries_lock);
 	if (!last)
 		kref_put(&registry->users, registry_free);
-	else if (now)
-		registry_close(registry);
-	else
-		vfio_type1_queue(&registry->closing);
+	return last;
 }
 
 /*
@@ -255,7 +263,8 @@ int vfio_registry_join(struct vfio_type1_container *container)
 		return ret;
 	if (old) {
 		container->registry = NULL;
-		registry_put(old, true);
+		if (registry_put(old))
+			registry_close(old);
 	}
 	registry = registry_get();
 	container->registry = registry;
@@ -280,7 +289,12 @@ void vfio_registry_leave(struct vfio_type1_container *container)
 	if (!registry)
 		return;
 	container->registry = NULL;
-	registry_put(registry, container->tree.changes || container->registers);
+	if (!registry_put(registry))
+		return;
+	if (container->tree.changes || container->registers)
+		registry_close(registry);
+	else
+		vfio_type1_queue(&registry->closing);
 }
 
 /* Take a reference to a container's registry, if it is the caller's. */
@@ -306,23 +320,25 @@ static int registry_adopt(struct vfio_type1_container *container, struct vfio_re
 	return ret;
 }
 
-/*
- * The caller's registry, locked, by way of a container of the caller, or an ERR_PTR.  A
- * container that is free becomes the caller's with @adopt, and is -ENOENT without.
- */
-static struct vfio_registry *registry_enter(struct vfio_type1_container *container,
-					    const char *request, bool adopt)
+/* The caller's registry, if the container is the caller's.  Return: as vfio_registry_enter(). */
+static int registry_find_own(struct vfio_type1_container *container,
+			     struct vfio_registry **registry)
 {
-	struct vfio_registry *registry;
 	int ret = 0;
 
 	WRITE_ONCE(container->registers, true);
 	down_read(&container->lock);
-	if (!registry_hold(container, &registry))
+	if (!registry_hold(container, registry))
 		ret = registry_may_adopt(container) ?: -ENOENT;
 	up_read(&container->lock);
-	if (ret == -ENOENT && adopt)
-		ret = registry_adopt(container, &registry);
+	return ret;
+}
+
+/* Lock a registry that was found, or tell why there is none, which is @ret. */
+static struct vfio_registry *registry_lock(struct vfio_type1_container *container,
+					   const char *request, struct vfio_registry *registry,
+					   int ret)
+{
 	if (ret == -EPERM)
 		vfio_refuse(container, VFIO_REFUSE_REGISTRY,
 			    "%s: the container belongs to another process, which has memory registered",
@@ -341,235 +357,52 @@ static struct vfio_registry *registry_enter(struct vfio_type1_container *contain
 	return registry;
 }
 
-static void registry_exit(struct vfio_registry *registry)
+/**
+ * vfio_registry_enter() - the caller's registry, locked
+ * @container: a container of the caller
+ * @request: what for, in a message
+ *
+ * Context: process context; takes container->lock.
+ * Return: the registry, for vfio_registry_exit(); or an ERR_PTR: -ENOENT if the container
+ * is nobody's; -ENODEV for a kernel thread, or if it was closed; -EPERM if it is another
+ * process's; -EINTR.
+ */
+struct vfio_registry *vfio_registry_enter(struct vfio_type1_container *container,
+					  const char *request)
+{
+	struct vfio_registry *registry;
+	int ret = registry_find_own(container, &registry);
+
+	return registry_lock(container, request, registry, ret);
+}
+
+/**
+ * vfio_registry_enter_adopt() - the same, and a container that is free becomes the caller's
+ * @container: as for vfio_registry_enter()
+ * @request: as for vfio_registry_enter()
+ *
+ * Context: process context; takes container->lock.
+ * Return: as vfio_registry_enter(); -ENOMEM.
+ */
+struct vfio_registry *vfio_registry_enter_adopt(struct vfio_type1_container *container,
+						const char *request)
+{
+	struct vfio_registry *registry;
+	int ret = registry_find_own(container, &registry);
+
+	if (ret == -ENOENT)
+		ret = registry_adopt(container, &registry);
+	return registry_lock(container, request, registry, ret);
+}
+
+/**
+ * vfio_registry_exit() - let go of a registry
+ * @registry: from vfio_registry_enter()
+ */
+void vfio_registry_exit(struct vfio_registry *registry)
 {
 	mutex_unlock(&registry->mutex);
 	kref_put(&registry->users, registry_free);
-}
-
-/* ---- register and unregister ---- */
-
-/* Check what does not depend on the registry. */
-static int registry_check(struct vfio_type1_container *container, const char *request, u64 vaddr,
-			  u64 size)
-{
-	if (!size) {
-		vfio_refuse(container, VFIO_REFUSE_SIZE, "%s vaddr 0x%llx: zero size", request,
-			    vaddr);
-		return -EINVAL;
-	}
-	if (vaddr + size - 1 < vaddr) {
-		vfio_refuse(container, VFIO_REFUSE_SIZE,
-			    "%s vaddr 0x%llx size 0x%llx: wraps around the end of the address space",
-			    request, vaddr, size);
-		return -EOVERFLOW;
-	}
-	if ((vaddr | size) & ~PAGE_MASK) {
-		vfio_refuse(container, VFIO_REFUSE_ALIGN,
-			    "%s vaddr 0x%llx size 0x%llx: not all multiples of 0x%lx", request,
-			    vaddr, size, PAGE_SIZE);
-		return -EINVAL;
-	}
-	if (!access_ok((void __user *)(unsigned long)vaddr, size)) {
-		vfio_refuse(container, VFIO_REFUSE_PIN,
-			    "%s vaddr 0x%llx size 0x%llx: not user memory", request, vaddr, size);
-		return -EFAULT;
-	}
-	return 0;
-}
-
-/*
- * Does the process still have the memory of a region?  That is found out without the lock,
- * for it may wait for the process.  Return: 0; an errno; or 1 if others unregistered the
- * region meanwhile, so that nothing is known of what would be registered now.
- */
-static int registry_compare(struct vfio_type1_container *container,
-			    struct vfio_registry *registry, struct vfio_region *region)
-{
-	unsigned long changed;
-	int ret;
-
-	refcount_inc(&region->users);
-	mutex_unlock(&registry->mutex);
-	ret = vfio_region_check_marked(region, 0, region->npages, &changed);
-	mutex_lock(&registry->mutex);
-	if (registry_find(registry, region->vaddr, region_last(region)) != region)
-		ret = 1;
-	if (ret == -ESTALE)
-		vfio_refuse(container, VFIO_REFUSE_REGISTRY,
-			    "REGISTER_MEMORY vaddr 0x%lx size 0x%lx: it is registered, but memory at vaddr 0x%lx is not what it was then; unregister it first",
-			    region->vaddr, region->npages << PAGE_SHIFT,
-			    region->vaddr + (changed << PAGE_SHIFT));
-	vfio_region_put(region);
-	return ret;
-}
-
-/* Register what is registered already.  Return: as registry_compare(). */
-static int registry_again(struct vfio_type1_container *container,
-			  struct vfio_registry *registry, struct vfio_region *region)
-{
-	int ret = 0;
-
-	if (unlikely(READ_ONCE(region->nr_marked)))
-		ret = registry_compare(container, registry, region);
-	/* Not before: who compares has nothing that others could unregister. */
-	if (!ret)
-		region->registered++;
-	return ret;
-}
-
-/*
- * Register memory that overlaps a region: it has to be the same.  Return: as
- * registry_compare(), or -EINVAL.
- */
-static int registry_overlap(struct vfio_type1_container *container,
-			    struct vfio_registry *registry, struct vfio_region *region,
-			    unsigned long vaddr, unsigned long npages, bool read_only)
-{
-	if (region->vaddr == vaddr && region->npages == npages && region->read_only == read_only)
-		return registry_again(container, registry, region);
-	vfio_refuse(container, VFIO_REFUSE_REGISTRY,
-		    "REGISTER_MEMORY vaddr 0x%lx size 0x%lx for %s: overlaps what is registered at vaddr 0x%lx size 0x%lx for %s, and is not the same",
-		    vaddr, npages << PAGE_SHIFT, read_only ? "reading" : "writing", region->vaddr,
-		    region->npages << PAGE_SHIFT, region->read_only ? "reading" : "writing");
-	return -EINVAL;
-}
-
-/*
- * Put a new region into the registry, or let go of it if somebody was faster, or it is
- * full.  Return: as registry_overlap(); -ENOSPC; -ENODEV if the registry was closed.
- */
-static int registry_add(struct vfio_type1_container *container, struct vfio_registry *registry,
-			struct vfio_region *region)
-{
-	struct vfio_region *other = registry_find(registry, region->vaddr, region_last(region));
-	int ret;
-
-	if (other) {
-		ret = registry_overlap(container, registry, other, region->vaddr,
-				       region->npages, region->read_only);
-	} else if (registry->closed) {
-		ret = -ENODEV;
-	} else if (registry->nr_regions >= container->entry_limit) {
-		vfio_refuse(container, VFIO_REFUSE_ENTRIES,
-			    "REGISTER_MEMORY vaddr 0x%lx size 0x%lx: the process has registered %u ranges: dma_entry_limit was %u when the container was opened; register fewer and larger ones, or raise the module parameter, and open it again",
-			    region->vaddr, region->npages << PAGE_SHIFT, registry->nr_regions,
-			    container->entry_limit);
-		ret = -ENOSPC;
-	} else {
-		registry_insert(registry, region);
-		return 0;
-	}
-	vfio_watch_stop(region);
-	vfio_region_put(region);
-	return ret;
-}
-
-/* Return: 0; an errno; or 1 if that was decided about a region that is gone. */
-static int registry_register(struct vfio_type1_container *container,
-			     struct vfio_registry *registry, unsigned long vaddr,
-			     unsigned long npages, bool read_only)
-{
-	struct vfio_region *region;
-
-	region = registry_find(registry, vaddr, vaddr + (npages << PAGE_SHIFT) - 1);
-	if (region)
-		return registry_overlap(container, registry, region, vaddr, npages, read_only);
-	/* Pinning waits for whoever provides the memory; nobody has to wait with it. */
-	mutex_unlock(&registry->mutex);
-	region = vfio_region_create(container, registry, vaddr, npages, read_only);
-	mutex_lock(&registry->mutex);
-	return IS_ERR(region) ? PTR_ERR(region) : registry_add(container, registry, region);
-}
-
-/**
- * vfio_registry_register() - VFIO_TYPE1_REGISTER_MEMORY
- * @container: a container of the calling process
- * @vaddr: first byte of the caller's memory
- * @size: bytes
- * @read_only: devices may only read it
- *
- * Context: process context; takes container->lock.
- * Return: 0; -EINVAL if a value is unaligned or @size zero, or something else is
- * registered there; -EOVERFLOW if the range wraps around; -EPERM if the container is
- * another process's; -ESTALE if the same is registered, but the process has other memory
- * there now; -ENOSPC if as many regions are registered as @container may have mappings;
- * -ENODEV for a kernel thread, or if the container was closed, or taken by
- * another process, meanwhile; -EINTR on a fatal signal; else as vfio_region_create()
- * and vfio_region_check_marked().  On failure nothing has changed.
- */
-int vfio_registry_register(struct vfio_type1_container *container, u64 vaddr, u64 size,
-			   bool read_only)
-{
-	struct vfio_registry *registry;
-	int ret;
-
-	ret = registry_check(container, "REGISTER_MEMORY", vaddr, size);
-	if (ret)
-		return ret;
-	registry = registry_enter(container, "REGISTER_MEMORY", true);
-	if (IS_ERR(registry))
-		return PTR_ERR(registry);
-	vaddr = untagged_addr(vaddr);
-	do
-		ret = registry_register(container, registry, vaddr, size >> PAGE_SHIFT, read_only);
-	while (ret > 0);
-	registry_exit(registry);
-	return ret;
-}
-
-static int registry_unregister(struct vfio_type1_container *container,
-			       struct vfio_registry *registry, u64 vaddr, u64 size)
-{
-	struct vfio_region *region = NULL;
-	struct vfio_region_busy busy;
-
-	if (size && vaddr + size - 1 >= vaddr)
-		region = registry_find(registry, vaddr, vaddr + size - 1);
-	if (!region || region->vaddr != vaddr || region_last(region) != vaddr + size - 1)
-		return -ENOENT;
-	if (region->registered > 1) {
-		region->registered--;
-		return 0;
-	}
-	if (!registry_remove(registry, region, &busy)) {
-		vfio_refuse(container, VFIO_REFUSE_REGISTRY,
-			    "UNREGISTER_MEMORY vaddr 0x%llx size 0x%llx: %u mappings use it, one of them 0x%llx-0x%llx of %s",
-			    vaddr, size, busy.nr_mappings, busy.iova.first, busy.iova.last,
-			    busy.container == container ? "this container" : "another container");
-		return -EBUSY;
-	}
-	vfio_region_put(region);
-	return 0;
-}
-
-/**
- * vfio_registry_unregister() - VFIO_TYPE1_UNREGISTER_MEMORY
- * @container: a container of the calling process; in any other one it has nothing
- *	registered, and the container stays whose it is
- * @vaddr: first byte
- * @size: bytes
- *
- * Context: process context; takes container->lock.
- * Return: 0; -ENOENT if nothing is registered with these values; -EBUSY if it would be
- * the last time, and there are mappings of it; -EPERM, -ENODEV, -EINTR as
- * vfio_registry_register().
- */
-int vfio_registry_unregister(struct vfio_type1_container *container, u64 vaddr, u64 size)
-{
-	struct vfio_registry *registry = registry_enter(container, "UNREGISTER_MEMORY", false);
-	int ret = PTR_ERR_OR_ZERO(registry);
-
-	vaddr = untagged_addr(vaddr);
-	if (!ret) {
-		ret = registry_unregister(container, registry, vaddr, size);
-		registry_exit(registry);
-	}
-	if (ret == -ENOENT)
-		vfio_refuse(container, VFIO_REFUSE_REGISTRY,
-			    "UNREGISTER_MEMORY vaddr 0x%llx size 0x%llx: no such range is registered by this process",
-			    vaddr, size);
-	return ret;
 }
 
 /**
@@ -612,7 +445,7 @@ bool vfio_registry_look(struct vfio_type1_container *container, unsigned long va
 
 	if (!registry)
 		return false;
-	region = registry_find(registry, vaddr, ULONG_MAX);
+	region = vfio_registry_find(registry, vaddr, ULONG_MAX);
 	/* One that came after a part of it was seen. */
 	if (region && region->vaddr < vaddr)
 		region = rb_entry_safe(rb_next(&region->node), struct vfio_region, node);
@@ -648,10 +481,10 @@ static const char *registry_take(const struct vfio_type1_container *container,
 	if (!registry || registry->mm != current->mm)
 		return "the container is not this process's";
 	down_read(&registry->lock);
-	region = registry_find(registry, vaddr, last);
+	region = vfio_registry_find(registry, vaddr, last);
 	if (!region)
 		why = "none of it is";
-	else if (region->vaddr > vaddr || region_last(region) < last)
+	else if (region->vaddr > vaddr || vfio_region_last(region) < last)
 		why = "not all of it is, in one piece";
 	else if (region->read_only && dma->prot & IOMMU_WRITE)
 		why = "it is, but read-only";

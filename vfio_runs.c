@@ -18,7 +18,8 @@
 
 #include <linux/slab.h>
 
-#include "vfio_type1.h"
+#include "vfio_runs.h"
+#include "vfio_spares.h"
 
 /* Bytes of the first chunks; all later ones are as large as the last. */
 static const unsigned int chunk_size[] = { 128, 512, 4096 };

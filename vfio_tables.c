@@ -25,7 +25,8 @@
 #include <linux/sizes.h>
 #include <linux/xarray.h>
 
-#include "vfio_type1.h"
+#include "vfio_domain.h"
+#include "vfio_tables.h"
 
 /* Tables of 4K IOPTEs below one of 2M IOPTEs, which translates a GiB. */
 #define GIB_TABLES	(SZ_1G / VFIO_TABLE_BYTES)

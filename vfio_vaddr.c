@@ -14,7 +14,18 @@
  * registered it; another process that is given the mapping is charged for it.
  */
 
+#include <linux/sched.h>
+
+#include "vfio_account.h"
+#include "vfio_count.h"
+#include "vfio_dma_tree.h"
+#include "vfio_group.h"
+#include "vfio_map.h"
+#include "vfio_refuse.h"
+#include "vfio_region.h"
 #include "vfio_type1.h"
+#include "vfio_unmap.h"
+#include "vfio_vaddr.h"
 
 /* Forget what vfio_vaddr_invalidate() did to the mappings from @iova up to @stop. */
 static void vaddr_restore(struct vfio_dma_tree *tree, u64 iova, struct vfio_dma *stop)
@@ -48,11 +59,13 @@ static bool vaddr_pending(struct vfio_dma_tree *tree, u64 iova, u64 last, unsign
 }
 
 /* Return: 0, an errno, or 1 with @changes set if a MAP is under way in the range. */
-static int vaddr_invalidate(struct vfio_type1_container *container, u64 iova, u64 size, bool all,
-			    u64 *invalidated, unsigned long *changes)
+static int vaddr_invalidate(struct vfio_type1_container *container,
+			    const struct vfio_unmap_request *request, u64 *invalidated,
+			    unsigned long *changes)
 {
+	u64 iova = request->iova, size = request->size;
 	struct vfio_dma_tree *tree = &container->tree;
-	u64 last = all ? U64_MAX : iova + size - 1;
+	u64 last = request->all ? U64_MAX : iova + size - 1;
 	struct vfio_dma *dma, *cut;
 	int ret;
 
@@ -62,13 +75,13 @@ static int vaddr_invalidate(struct vfio_type1_container *container, u64 iova, u6
 			    "UNMAP_DMA with VADDR: not with in-kernel users, which need addresses at any time");
 		return -EBUSY;
 	}
-	ret = vfio_unmap_check(container, iova, size, all);
+	ret = vfio_unmap_check(container, request);
 	if (ret)
 		return ret;
 	if (vaddr_pending(tree, iova, last, changes))
 		return 1;
 	dma = vfio_dma_tree_range(tree, iova, last, &cut);
-	if (container->v2 && !all && cut) {
+	if (container->v2 && !request->all && cut) {
 		vfio_refuse(container, VFIO_REFUSE_BISECT,
 			    "UNMAP_DMA with VADDR iova 0x%llx size 0x%llx: cuts the mapping 0x%llx-0x%llx in two",
 			    iova, size, (u64)cut->iova, (u64)cut->last);
@@ -97,9 +110,7 @@ static int vaddr_invalidate(struct vfio_type1_container *container, u64 iova, u6
 /**
  * vfio_vaddr_invalidate() - VFIO_IOMMU_UNMAP_DMA with VFIO_DMA_UNMAP_FLAG_VADDR
  * @container: the container
- * @iova: first byte of the range
- * @size: bytes
- * @all: everything; @iova and @size are zero
+ * @request: what is asked for, without dirty pages
  * @invalidated: set to the bytes whose addresses were taken back
  *
  * Context: takes container->lock for writing.
@@ -107,15 +118,15 @@ static int vaddr_invalidate(struct vfio_type1_container *container, u64 iova, u6
  * mapping was taken back before; -EINTR on a fatal signal while waiting for a MAP in the
  * range; else as vfio_unmap_dma().  On failure nothing has changed.
  */
-int vfio_vaddr_invalidate(struct vfio_type1_container *container, u64 iova, u64 size, bool all,
-			  u64 *invalidated)
+int vfio_vaddr_invalidate(struct vfio_type1_container *container,
+			  const struct vfio_unmap_request *request, u64 *invalidated)
 {
 	unsigned long changes;
 	int ret;
 
 	do {
 		down_write(&container->lock);
-		ret = vaddr_invalidate(container, iova, size, all, invalidated, &changes);
+		ret = vaddr_invalidate(container, request, invalidated, &changes);
 		up_write(&container->lock);
 		if (ret <= 0)
 			return ret;
@@ -149,7 +160,7 @@ static int vaddr_change_owner(struct vfio_type1_container *container, struct vfi
 	vfio_owner_init_limit(&owner);
 	ret = vfio_account_charge(&owner, npages);
 	if (ret == -ENOMEM)
-		vfio_account_refuse(container, &owner, "MAP_DMA with VADDR iova", dma->iova,
+		vfio_refuse_memlock(container, &owner, "MAP_DMA with VADDR iova", dma->iova,
 				    npages);
 	if (!ret) {
 		vfio_account_refund(&dma->owner, dma->locked_vm);
@@ -161,9 +172,10 @@ static int vaddr_change_owner(struct vfio_type1_container *container, struct vfi
 }
 
 /* Return: 0, an errno, or 1 with @changes set if a MAP is under way in the range. */
-static int vaddr_update(struct vfio_type1_container *container, u64 iova, u64 vaddr, u64 size,
-			unsigned long *changes)
+static int vaddr_update(struct vfio_type1_container *container,
+			const struct vfio_map_request *request, unsigned long *changes)
 {
+	u64 iova = request->iova, vaddr = request->vaddr, size = request->size;
 	unsigned long pgsize = vfio_container_pgsize(container);
 	struct vfio_dma_tree *tree = &container->tree;
 	struct vfio_dma *dma;
@@ -203,24 +215,26 @@ static int vaddr_update(struct vfio_type1_container *container, u64 iova, u64 va
 /**
  * vfio_vaddr_update() - VFIO_IOMMU_MAP_DMA with VFIO_DMA_MAP_FLAG_VADDR
  * @container: the container
- * @iova: first byte of a mapping whose address was taken back
- * @vaddr: where its memory is now, in the caller's mm
- * @size: bytes of the mapping
+ * @request: with set_vaddr: a mapping whose address was taken back, and where its memory
+ *	is now, in the caller's mm
  *
  * Context: process context; takes container->lock for writing.
  * Return: 0; -ENOENT if nothing is mapped there; -EINVAL if it is not one whole
  * mapping, it has an address, or a value is unaligned; -ENODEV for a kernel
  * thread; -ENOMEM if RLIMIT_MEMLOCK would be exceeded; -EINTR on a fatal signal, also
- * while waiting for a MAP in the range.
+ * while waiting for a MAP in the range; else as vfio_map_check().
  */
-int vfio_vaddr_update(struct vfio_type1_container *container, u64 iova, u64 vaddr, u64 size)
+int vfio_vaddr_update(struct vfio_type1_container *container,
+		      const struct vfio_map_request *request)
 {
 	unsigned long changes;
-	int ret;
+	int ret = vfio_map_check(container, request);
 
+	if (ret)
+		return ret;
 	do {
 		down_write(&container->lock);
-		ret = vaddr_update(container, iova, vaddr, size, &changes);
+		ret = vaddr_update(container, request, &changes);
 		up_write(&container->lock);
 		if (ret <= 0)
 			return ret;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Changes of user memory that is registered, told by MMU notifiers: munmap(),
+ * Changes of user memory, told by MMU notifiers: munmap(),
  * madvise(MADV_DONTNEED), mremap(), a hole punched into the file behind it, the end
  * of the process.
  *
@@ -33,20 +33,23 @@
  * Events of kinds that are not known here leave a mark.
  */
 
+#include <linux/mmu_notifier.h>
+#include <linux/sched.h>
 #include <linux/signal.h>
 
-#include "vfio_type1.h"
+#include "vfio_queue.h"
+#include "vfio_watch.h"
 
 #ifdef CONFIG_MMU_NOTIFIER
 
 const bool vfio_watch_supported = true;
 
-/* May a page of the region not be in the process's page table after this? */
-static bool watch_marks(const struct vfio_region *region, enum mmu_notifier_event event)
+/* May a page not be in the process's page table after this? */
+static bool watch_marks(const struct vfio_watch *watch, enum mmu_notifier_event event)
 {
 	switch (event) {
 	case MMU_NOTIFY_PROTECTION_VMA:
-		return READ_ONCE(region->hugetlb);
+		return READ_ONCE(watch->hugetlb);
 	case MMU_NOTIFY_PROTECTION_PAGE:
 	case MMU_NOTIFY_SOFT_DIRTY:
 	case MMU_NOTIFY_RELEASE:
@@ -59,22 +62,22 @@ static bool watch_marks(const struct vfio_region *region, enum mmu_notifier_even
 static bool watch_invalidate(struct mmu_interval_notifier *notifier,
 			     const struct mmu_notifier_range *range, unsigned long seq)
 {
-	struct vfio_region *region = container_of(notifier, struct vfio_region, notifier);
-	bool mark = watch_marks(region, range->event);
+	struct vfio_watch *watch = container_of(notifier, struct vfio_watch, notifier);
+	bool mark = watch_marks(watch, range->event);
 	unsigned long vaddr = range->start;
 
 	if (range->event == MMU_NOTIFY_RELEASE)
-		vfio_registry_orphan(region->registry);
-	spin_lock(&region->lock);
+		vfio_type1_queue(watch->gone);
+	spin_lock(watch->lock);
 	mmu_interval_set_seq(notifier, seq);
 	/* Who looks at the memory waits for the end of the change, not for the lock. */
-	while (mark && vfio_region_mark(region, &vaddr, range->end - 1)) {
-		spin_unlock(&region->lock);
+	while (mark && watch->changed(watch, &vaddr, range->end - 1)) {
+		spin_unlock(watch->lock);
 		if (mmu_notifier_range_blockable(range))
 			cond_resched();
-		spin_lock(&region->lock);
+		spin_lock(watch->lock);
 	}
-	spin_unlock(&region->lock);
+	spin_unlock(watch->lock);
 	return true;
 }
 
@@ -83,8 +86,11 @@ static const struct mmu_interval_notifier_ops watch_ops = {
 };
 
 /**
- * vfio_watch_start() - begin to watch a region
- * @region: region of the calling process, without marks
+ * vfio_watch_start() - begin to watch memory
+ * @watch: what to do when it changes
+ * @mm: whose memory: the calling process's
+ * @vaddr: first byte
+ * @size: bytes
  *
  * The first one of a process takes every lock that its memory has, and gives that up
  * for any signal.  So none comes through but what stops or ends the process: a timer
@@ -94,15 +100,15 @@ static const struct mmu_interval_notifier_ops watch_ops = {
  * Return: 0; -ENOMEM; -EINTR on a signal, also on one that is not fatal; -EOPNOTSUPP if
  * the kernel has no MMU notifiers.
  */
-int vfio_watch_start(struct vfio_region *region)
+int vfio_watch_start(struct vfio_watch *watch, struct mm_struct *mm, unsigned long vaddr,
+		     unsigned long size)
 {
 	sigset_t most, old;
 	int ret;
 
 	siginitsetinv(&most, sigmask(SIGKILL) | sigmask(SIGSTOP));
 	sigprocmask(SIG_BLOCK, &most, &old);
-	ret = mmu_interval_notifier_insert(&region->notifier, region->owner.mm, region->vaddr,
-					   region->npages << PAGE_SHIFT, &watch_ops);
+	ret = mmu_interval_notifier_insert(&watch->notifier, mm, vaddr, size, &watch_ops);
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	/* What it was may be over; but who is to begin again has to pass by the signals. */
 	if (ret == -EINTR)
@@ -111,63 +117,64 @@ int vfio_watch_start(struct vfio_region *region)
 }
 
 /**
- * vfio_watch_stop() - watch a region no longer
- * @region: the region
+ * vfio_watch_stop() - watch memory no longer
+ * @watch: what was started
  *
  * Context: may sleep.
  */
-void vfio_watch_stop(struct vfio_region *region)
+void vfio_watch_stop(struct vfio_watch *watch)
 {
-	mmu_interval_notifier_remove(&region->notifier);
+	mmu_interval_notifier_remove(&watch->notifier);
 }
 
 /**
- * vfio_watch_read() - begin to look at a region's user memory
- * @region: the region
+ * vfio_watch_read() - begin to look at watched memory
+ * @watch: what was started
  *
  * Waits for the end of a change that is under way.
  *
  * Context: may sleep; mmap_lock not held.
  * Return: for vfio_watch_changed().
  */
-unsigned long vfio_watch_read(struct vfio_region *region)
+unsigned long vfio_watch_read(struct vfio_watch *watch)
 {
-	return mmu_interval_read_begin(&region->notifier);
+	return mmu_interval_read_begin(&watch->notifier);
 }
 
 /**
  * vfio_watch_changed() - was there a change while somebody looked?
- * @region: the region
+ * @watch: what was started
  * @seq: from vfio_watch_read()
  *
- * Context: region->lock held.
+ * Context: the lock of @watch held.
  * Return: true also if one has only begun.
  */
-bool vfio_watch_changed(struct vfio_region *region, unsigned long seq)
+bool vfio_watch_changed(struct vfio_watch *watch, unsigned long seq)
 {
-	lockdep_assert_held(&region->lock);
-	return mmu_interval_read_retry(&region->notifier, seq);
+	lockdep_assert_held(watch->lock);
+	return mmu_interval_read_retry(&watch->notifier, seq);
 }
 
 #else
 
 const bool vfio_watch_supported;
 
-int vfio_watch_start(struct vfio_region *region)
+int vfio_watch_start(struct vfio_watch *watch, struct mm_struct *mm, unsigned long vaddr,
+		     unsigned long size)
 {
 	return -EOPNOTSUPP;
 }
 
-void vfio_watch_stop(struct vfio_region *region)
+void vfio_watch_stop(struct vfio_watch *watch)
 {
 }
 
-unsigned long vfio_watch_read(struct vfio_region *region)
+unsigned long vfio_watch_read(struct vfio_watch *watch)
 {
 	return 0;
 }
 
-bool vfio_watch_changed(struct vfio_region *region, unsigned long seq)
+bool vfio_watch_changed(struct vfio_watch *watch, unsigned long seq)
 {
 	return false;
 }

@@ -14,6 +14,9 @@
 
 #include <linux/tracepoint.h>
 
+#include <linux/iommu.h>
+
+#include "../vfio_count.h"
 #include "../vfio_type1.h"
 
 TRACE_EVENT(map_begin,
@@ -74,7 +77,7 @@ DECLARE_EVENT_CLASS(request_end,
 		__entry->iova = iova;
 		__entry->ret = ret;
 		__entry->pages = pages;
-		__entry->ns = vfio_container_ns(container, cycles);
+		__entry->ns = vfio_count_ns(container, cycles);
 	),
 	TP_printk("container=%llu iova=0x%llx ret=%d pages=%llu ns=%llu", __entry->container,
 		  __entry->iova, __entry->ret, __entry->pages, __entry->ns)
@@ -108,7 +111,7 @@ TRACE_EVENT(pin_batch,
 		__entry->vaddr = vaddr;
 		__entry->wanted = wanted;
 		__entry->got = got;
-		__entry->ns = vfio_container_ns(container, cycles);
+		__entry->ns = vfio_count_ns(container, cycles);
 	),
 	TP_printk("container=%llu vaddr=0x%llx wanted=%llu got=%d ns=%llu", __entry->container,
 		  __entry->vaddr, __entry->wanted, __entry->got, __entry->ns)
@@ -165,7 +168,7 @@ DECLARE_EVENT_CLASS(group_change,
 		__entry->container = container->id;
 		__entry->group = group;
 		__entry->ret = ret;
-		__entry->ns = vfio_container_ns(container, cycles);
+		__entry->ns = vfio_count_ns(container, cycles);
 	),
 	TP_printk("container=%llu group=%d ret=%d ns=%llu", __entry->container, __entry->group,
 		  __entry->ret, __entry->ns)

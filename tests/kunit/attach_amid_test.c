@@ -222,7 +222,7 @@ static void map_amid(struct kunit *test, const struct amid_event *event)
 		container_is_closed(test);
 	}
 	vfio_container_put(container);
-	fx->container = vfio_container_create(true, false, false);
+	fx->container = vfio_container_create(VFIO_CONTAINER_V2);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->container));
 	vfio_external_register(fx->container, &fx->device);
 	user_remap_page(test, amid.faults.at, fx->pages[NPAGES - 1], PROT_READ | PROT_WRITE);
@@ -303,7 +303,7 @@ static void pin_waits_without_a_lock(struct kunit *test)
 
 		KUNIT_ASSERT_EQ(test, 0, map_bytes(test, HIGH_IOVA, vaddr, SZ_8K, RW));
 		/* It is not mapped any more, or not described by a struct page. */
-		KUNIT_EXPECT_EQ(test, -EINVAL, vfio_external_pin(fx->container, fx->emulated,
+		KUNIT_EXPECT_EQ(test, -EINVAL, request_pin(fx->container, fx->emulated,
 								 HIGH_IOVA, 1, RW, &page));
 		KUNIT_EXPECT_EQ(test, late.nr, 1U);
 		if (!late.unmap)
@@ -328,7 +328,7 @@ static void untouched_pages_are_pinned(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, map_bytes(test, HIGH_IOVA, vaddr, 40 * PAGE_SIZE, RW));
 	KUNIT_ASSERT_EQ(test, 0, map_bytes(test, HIGH_IOVA + 40 * PAGE_SIZE,
 					   vaddr + 40 * PAGE_SIZE, 60 * PAGE_SIZE, RW));
-	KUNIT_ASSERT_EQ(test, 100, vfio_external_pin(fx->container, fx->emulated, HIGH_IOVA, 100,
+	KUNIT_ASSERT_EQ(test, 100, request_pin(fx->container, fx->emulated, HIGH_IOVA, 100,
 						     RW, pages));
 	KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm + 100);
 	for (i = 0; i < 100; i++)

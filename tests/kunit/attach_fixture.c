@@ -77,7 +77,7 @@ void pin_low(struct kunit *test, struct iommu_group *group, unsigned int npages)
 	unsigned int i;
 
 	KUNIT_ASSERT_EQ(test, (int)npages,
-			vfio_external_pin(fx->container, group, LOW_IOVA, npages, RW, pages));
+			request_pin(fx->container, group, LOW_IOVA, npages, RW, pages));
 	fx->pinned = npages;
 	for (i = 0; i < npages; i++)
 		KUNIT_ASSERT_PTR_EQ(test, pages[i], fx->pages[i]);
@@ -219,7 +219,7 @@ int attach_case_init(struct kunit *test)
 	suite_set_params(ENTRIES);
 	vfio_type1_params.flush_noncoherent = true;
 	fake_cache = (struct fake_cache) {};
-	fx->container = vfio_container_create(true, false, false);
+	fx->container = vfio_container_create(VFIO_CONTAINER_V2);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->container));
 	fx->emulated = iommu_group_alloc();
 	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->emulated));

@@ -90,7 +90,7 @@ static int cuts(struct kunit *test, struct cut_list *list)
 
 	list->nr = 0;
 	down_read(&fx->container->lock);
-	ret = vfio_container_walk_cuts(fx->container, note_cut, list);
+	ret = vfio_cut_walk(fx->container, note_cut, list);
 	up_read(&fx->container->lock);
 	return ret;
 }
@@ -168,7 +168,7 @@ static void cuts_are_described(struct kunit *test)
 		 iommu_group_id(group(1)));
 	down_read(&fx->container->lock);
 	for (i = 0; i < ARRAY_SIZE(ranges); i++) {
-		vfio_container_describe_cut(fx->container, ranges[i].first, ranges[i].last, &text);
+		request_describe_cut(fx->container, ranges[i].first, ranges[i].last, &text);
 		KUNIT_EXPECT_STREQ(test, text.s, ranges[i].want);
 	}
 	up_read(&fx->container->lock);

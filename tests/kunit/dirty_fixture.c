@@ -21,7 +21,7 @@ int dirty_case_init(struct kunit *test)
 	fx->bitmap = user_map_anon(test, BITMAP_PAGES + 1, PROT_READ | PROT_WRITE);
 	user_unmap(fx->bitmap + BITMAP_PAGES * PAGE_SIZE, 1);
 	suite_set_params(ENTRIES);
-	fx->container = vfio_container_create(true, false, false);
+	fx->container = vfio_container_create(VFIO_CONTAINER_V2);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->container));
 	fx->mock = mock_iommu_create(test, &any_size);
 	mock_iommu_join(test, fx->mock, &fx->domain, fx->container);

@@ -514,7 +514,7 @@ static void mock_frees_what_is_in_the_way(struct kunit *test)
 /* Counts calls; the domains are not its own. */
 static int domain_case_init(struct kunit *test)
 {
-	struct vfio_type1_container *container = vfio_container_create(true, false, false);
+	struct vfio_type1_container *container = vfio_container_create(VFIO_CONTAINER_V2);
 
 	KUNIT_ASSERT_FALSE(test, IS_ERR(container));
 	test->priv = container;

@@ -64,16 +64,16 @@ static void pins_and_mappings_share_their_charge(struct kunit *test)
 	add_iommu(test);
 	/* As attach and detach do with each mapping. */
 	down_write(&fx->container->lock);
-	filled[0] = vfio_map_fill(fx->container, low(fx));
+	filled[0] = vfio_fill_locked(fx->container, low(fx));
 	charged = user_locked_vm();
-	vfio_unmap_empty(fx->container, low(fx));
+	vfio_empty(fx->container, low(fx));
 	up_write(&fx->container->lock);
 	KUNIT_ASSERT_EQ(test, filled[0], 0);
 	KUNIT_EXPECT_EQ(test, charged, fx->locked_vm + LOW_PAGES);
 	expect_user_pins(test, 3, 11, 8);
 
 	down_write(&fx->container->lock);
-	filled[1] = vfio_map_fill(fx->container, low(fx));
+	filled[1] = vfio_fill_locked(fx->container, low(fx));
 	up_write(&fx->container->lock);
 	KUNIT_ASSERT_EQ(test, filled[1], 0);
 	/* With an IOMMU the charge of a page is the mapping's. */
@@ -100,7 +100,7 @@ static void pins_need_no_room_twice(struct kunit *test)
 
 		limit->rlim_cur = (fx->locked_vm + room[i]) << PAGE_SHIFT;
 		down_write(&fx->container->lock);
-		filled[i] = vfio_map_fill(fx->container, low(fx));
+		filled[i] = vfio_fill_locked(fx->container, low(fx));
 		up_write(&fx->container->lock);
 		KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm +
 				(filled[i] ? 8 : LOW_PAGES));

@@ -33,7 +33,7 @@ void new_container(struct kunit *test)
 {
 	struct fixture *fx = test->priv;
 
-	fx->container = vfio_container_create(true, false, false);
+	fx->container = vfio_container_create(VFIO_CONTAINER_V2);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->container));
 	KUNIT_ASSERT_EQ(test, 0, vfio_container_attach_emulated(fx->container, fx->group));
 	vfio_external_register(fx->container, &fx->device);
@@ -116,7 +116,7 @@ static int request_call(void *data)
 	char byte;
 
 	if (r->what >= UNMAP)
-		r->ret = vfio_unmap_dma(container, 0, 0, true, NULL, &r->unmapped);
+		r->ret = request_unmap(container, 0, 0, true, NULL, &r->unmapped);
 	else if (r->what == MAP)
 		r->ret = map_pages(r->fx, NEW_IOVA, 0, 4, RW);
 	else if (r->what == PIN)

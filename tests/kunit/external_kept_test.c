@@ -103,7 +103,7 @@ static void what_is_pinned_is_kept_in_no_domain(struct kunit *test)
 
 	add_iommu(test);
 	down_write(&fx->container->lock);
-	filled = vfio_map_fill(fx->container, low(fx));
+	filled = vfio_fill_locked(fx->container, low(fx));
 	up_write(&fx->container->lock);
 	KUNIT_ASSERT_EQ(test, filled, 0);
 	pin_for_good(test);
@@ -315,7 +315,7 @@ static void what_is_not_unmapped_is_not_kept(struct kunit *test)
 
 	KUNIT_ASSERT_EQ(test, 0, vfio_dirty_start(fx->container));
 	pin_for_good(test);
-	KUNIT_EXPECT_EQ(test, -EFAULT, vfio_unmap_dma(fx->container, LOW_IOVA, LOW_SIZE, false,
+	KUNIT_EXPECT_EQ(test, -EFAULT, request_unmap(fx->container, LOW_IOVA, LOW_SIZE, false,
 						      &nowhere, &unmapped));
 	KUNIT_EXPECT_NULL(test, kept(fx));
 	expect_user_pins(test, LATE_FIRST, LATE_FIRST + LATE_PAGES, LATE_PAGES);
@@ -342,7 +342,7 @@ static void kept_pages_are_charged_once(struct kunit *test)
 	fx->mock->stuck = LOW_IOVA;
 	down_write(&fx->container->lock);
 	KUNIT_EXPECT_EQ(test, -ENOMEM,
-			vfio_map_fill(fx->container, vfio_dma_tree_first(&fx->container->tree,
+			vfio_fill_locked(fx->container, vfio_dma_tree_first(&fx->container->tree,
 									 LOW_IOVA, LOW_IOVA)));
 	/* So the group stays out. */
 	list_del(&fx->domain.next);

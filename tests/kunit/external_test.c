@@ -161,7 +161,7 @@ static void reserved_pages_are_not_charged(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, pages[3], fx->pages[3]);
 	KUNIT_EXPECT_EQ(test, page_ref_count(fx->pages[3]), REFS_UNPINNED);
 	KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm + 7);
-	KUNIT_EXPECT_EQ(test, vfio_external_count(low(fx), LOW_IOVA, 8), 7UL);
+	KUNIT_EXPECT_EQ(test, vfio_pinned_count(low(fx), LOW_IOVA, 8), 7UL);
 	vfio_external_unpin(fx->container, LOW_IOVA, 8);
 	expect_user_pins(test, 0, 0, 0);
 	user_unmap(fx->vaddr + 3 * PAGE_SIZE, 1);
@@ -180,7 +180,7 @@ static void reserved_pages_are_unpinned_if_they_were_pinned(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 8, pin_at(fx, LOW_IOVA, 8, RW, pages));
 	KUNIT_EXPECT_PTR_EQ(test, pages[3], fx->pages[3]);
 	expect_user_pins(test, 0, 8, 6);
-	KUNIT_EXPECT_EQ(test, vfio_external_count(low(fx), LOW_IOVA, 8), 6UL);
+	KUNIT_EXPECT_EQ(test, vfio_pinned_count(low(fx), LOW_IOVA, 8), 6UL);
 	vfio_external_unpin(fx->container, LOW_IOVA, 8);
 	expect_user_pins(test, 0, 8, 6);
 	vfio_external_unpin(fx->container, LOW_IOVA, 7);
@@ -319,7 +319,7 @@ static void count_is_that_of_the_range(struct kunit *test)
 			for (to = from; to < LOW_PAGES; to++) {
 				count += test_bit(to, pinned);
 				KUNIT_ASSERT_EQ_MSG(test, count,
-						    vfio_external_count(low(fx), LOW_IOVA +
+						    vfio_pinned_count(low(fx), LOW_IOVA +
 									from * PAGE_SIZE,
 									to - from + 1),
 						    "pages %u to %u", from, to);
@@ -340,11 +340,11 @@ static void nobody_pins_while_addresses_are_exchanged(struct kunit *test)
 
 	vfio_container_detach(fx->container, fx->group);
 	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, LOW_IOVA, 0, LOW_PAGES, RW));
-	KUNIT_ASSERT_EQ(test, 0, vfio_vaddr_invalidate(fx->container, LOW_IOVA, LOW_SIZE, false,
+	KUNIT_ASSERT_EQ(test, 0, request_invalidate(fx->container, LOW_IOVA, LOW_SIZE, false,
 						       &size));
 	KUNIT_EXPECT_EQ(test, -EBUSY, pin_at(fx, LOW_IOVA, 1, RW, &page));
 	KUNIT_EXPECT_EQ(test, -EBUSY, copy_at(fx, LOW_IOVA, &byte, 1, true));
-	KUNIT_ASSERT_EQ(test, 0, vfio_vaddr_update(fx->container, LOW_IOVA, fx->vaddr, LOW_SIZE));
+	KUNIT_ASSERT_EQ(test, 0, request_update(fx->container, LOW_IOVA, fx->vaddr, LOW_SIZE));
 	KUNIT_EXPECT_EQ(test, 0, copy_at(fx, LOW_IOVA, &byte, 1, true));
 	KUNIT_EXPECT_EQ(test, 1, pin_at(fx, LOW_IOVA, 1, RW, &page));
 	vfio_external_unpin(fx->container, LOW_IOVA, 1);

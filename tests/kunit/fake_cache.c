@@ -3,7 +3,7 @@
  * Caches, as the suites want them: see fake_cache.h.
  */
 
-#include "vfio_type1.h"
+#include "vfio_cache.h"
 #include "fake_cache.h"
 
 struct fake_cache fake_cache;

@@ -6,7 +6,8 @@
 #include <linux/errno.h>
 #include <linux/mutex.h>
 
-#include "vfio_type1.h"
+#include "vfio_queue.h"
+#include "vfio_watch.h"
 #include "fake_watch.h"
 
 #define WATCHED_MAX	128
@@ -14,7 +15,7 @@
 const bool vfio_watch_supported = true;
 
 static DEFINE_MUTEX(watched_lock);
-static struct vfio_region *watched[WATCHED_MAX];
+static struct vfio_watch *watched[WATCHED_MAX];
 static unsigned long changes;
 static unsigned int looks;
 static int fail;
@@ -22,7 +23,8 @@ static bool collide;
 static void (*wait_for)(void *data);
 static void *wait_data;
 
-int vfio_watch_start(struct vfio_region *region)
+int vfio_watch_start(struct vfio_watch *watch, struct mm_struct *mm, unsigned long vaddr,
+		     unsigned long size)
 {
 	unsigned int i;
 	int ret = xchg(&fail, 0);
@@ -33,7 +35,7 @@ int vfio_watch_start(struct vfio_region *region)
 	mutex_lock(&watched_lock);
 	for (i = 0; i < WATCHED_MAX && ret; i++) {
 		if (!watched[i]) {
-			watched[i] = region;
+			watched[i] = watch;
 			ret = 0;
 		}
 	}
@@ -41,13 +43,13 @@ int vfio_watch_start(struct vfio_region *region)
 	return ret;
 }
 
-void vfio_watch_stop(struct vfio_region *region)
+void vfio_watch_stop(struct vfio_watch *watch)
 {
 	unsigned int i, found = 0;
 
 	mutex_lock(&watched_lock);
 	for (i = 0; i < WATCHED_MAX; i++) {
-		if (watched[i] == region) {
+		if (watched[i] == watch) {
 			watched[i] = NULL;
 			found++;
 		}
@@ -56,7 +58,7 @@ void vfio_watch_stop(struct vfio_region *region)
 	WARN_ON(found != 1);
 }
 
-unsigned long vfio_watch_read(struct vfio_region *region)
+unsigned long vfio_watch_read(struct vfio_watch *watch)
 {
 	void (*fn)(void *data);
 
@@ -67,7 +69,7 @@ unsigned long vfio_watch_read(struct vfio_region *region)
 	return READ_ONCE(changes);
 }
 
-bool vfio_watch_changed(struct vfio_region *region, unsigned long seq)
+bool vfio_watch_changed(struct vfio_watch *watch, unsigned long seq)
 {
 	return xchg(&collide, false) || READ_ONCE(changes) != seq;
 }
@@ -103,11 +105,11 @@ static void change(unsigned long vaddr, unsigned long last, bool protection)
 
 		if (!watched[i] || (protection && !READ_ONCE(watched[i]->hugetlb)))
 			continue;
-		spin_lock(&watched[i]->lock);
+		spin_lock(watched[i]->lock);
 		changes++;
-		while (vfio_region_mark(watched[i], &at, last))
+		while (watched[i]->changed(watched[i], &at, last))
 			;
-		spin_unlock(&watched[i]->lock);
+		spin_unlock(watched[i]->lock);
 	}
 	mutex_unlock(&watched_lock);
 }
@@ -129,7 +131,7 @@ void fake_watch_release(void)
 	mutex_lock(&watched_lock);
 	for (i = 0; i < WATCHED_MAX; i++)
 		if (watched[i])
-			vfio_registry_orphan(watched[i]->registry);
+			vfio_type1_queue(watched[i]->gone);
 	mutex_unlock(&watched_lock);
 }
 

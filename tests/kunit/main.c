@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The KUnit module: all rooms of vfio_iommu_type1 but its front door, whose
- * parameters stand here, and the suites.
+ * The KUnit module: all rooms of vfio_iommu_type1 but its front door, its
+ * parameters, and its queue, which stand here, and the suites.
  *
  * Linked into one module because 6.1 runs suites before module_init(), when no
  * other initialisation of the module has happened.
@@ -9,7 +9,8 @@
 
 #include <linux/module.h>
 
-#include "vfio_type1.h"
+#include "vfio_params.h"
+#include "vfio_queue.h"
 #include "queue.h"
 
 struct vfio_type1_params vfio_type1_params = {

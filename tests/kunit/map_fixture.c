@@ -20,7 +20,7 @@ int map_case_init(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, fx);
 	user_mem_attach(test);
 	suite_set_params(ENTRIES);
-	fx->container = vfio_container_create(true, false, false);
+	fx->container = vfio_container_create(VFIO_CONTAINER_V2);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->container));
 	fx->block = user_block_alloc(test);
 	fx->locked_vm = user_locked_vm();

@@ -6,7 +6,7 @@
 #include <linux/slab.h>
 
 #include "mock_iommu.h"
-#include "vfio_type1.h"
+#include "rooms.h"
 
 /**
  * struct mock_pte - an IOPTE

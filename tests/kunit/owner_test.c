@@ -71,7 +71,7 @@ static int owner_init(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, fx);
 	user_mem_attach(test);
 	suite_set_params(ENTRIES);
-	fx->container = vfio_container_create(true, false, false);
+	fx->container = vfio_container_create(VFIO_CONTAINER_V2);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->container));
 	fx->device.ops = &device_ops;
 	vfio_external_register(fx->container, &fx->device);
@@ -113,14 +113,14 @@ static int map_low(void *data)
 {
 	struct fixture *fx = data;
 
-	return vfio_map_dma(fx->container, LOW_IOVA, fx->vaddr, LOW_SIZE, RW, false);
+	return request_map(fx->container, LOW_IOVA, fx->vaddr, LOW_SIZE, RW, false);
 }
 
 static int map_high(void *data)
 {
 	struct fixture *fx = data;
 
-	return vfio_map_dma(fx->container, HIGH_IOVA, fx->vaddr + LOW_SIZE,
+	return request_map(fx->container, HIGH_IOVA, fx->vaddr + LOW_SIZE,
 			    HIGH_PAGES * PAGE_SIZE, RW, false);
 }
 
@@ -129,7 +129,7 @@ static u64 unmap_all(struct kunit *test)
 	struct fixture *fx = test->priv;
 	u64 unmapped = 0;
 
-	KUNIT_ASSERT_EQ(test, 0, vfio_unmap_dma(fx->container, 0, 0, true, NULL, &unmapped));
+	KUNIT_ASSERT_EQ(test, 0, request_unmap(fx->container, 0, 0, true, NULL, &unmapped));
 	return unmapped;
 }
 
@@ -178,12 +178,12 @@ static void nothing_is_pinned_of_a_dead_owner(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, map_low(fx));
 	dma = find(fx, LOW_IOVA);
 	lend(fx, dma, dead);
-	KUNIT_EXPECT_EQ(test, -ENODEV, vfio_external_pin(fx->container, NULL, LOW_IOVA, 1, RW,
+	KUNIT_EXPECT_EQ(test, -ENODEV, request_pin(fx->container, NULL, LOW_IOVA, 1, RW,
 							 &page));
 	KUNIT_EXPECT_EQ(test, -EPERM, vfio_external_rw(fx->container, LOW_IOVA, &byte, 1, true));
 	add_iommu(test);
 	down_write(&fx->container->lock);
-	filled = vfio_map_fill(fx->container, dma);
+	filled = vfio_fill_locked(fx->container, dma);
 	up_write(&fx->container->lock);
 	KUNIT_EXPECT_EQ(test, filled, -ESRCH);
 	KUNIT_EXPECT_EQ(test, dma->mapped, 0UL);
@@ -250,7 +250,7 @@ static int give_low(void *data)
 {
 	struct fixture *fx = data;
 
-	return vfio_map_dma(fx->container, LOW_IOVA, fx->vaddr, LOW_SIZE, 0, true);
+	return request_map(fx->container, LOW_IOVA, fx->vaddr, LOW_SIZE, 0, true);
 }
 
 static void take_low(struct kunit *test)
@@ -258,7 +258,7 @@ static void take_low(struct kunit *test)
 	struct fixture *fx = test->priv;
 	u64 size = 0;
 
-	KUNIT_ASSERT_EQ(test, 0, vfio_vaddr_invalidate(fx->container, LOW_IOVA, LOW_SIZE, false,
+	KUNIT_ASSERT_EQ(test, 0, request_invalidate(fx->container, LOW_IOVA, LOW_SIZE, false,
 						       &size));
 	KUNIT_ASSERT_EQ(test, size, (u64)LOW_SIZE);
 }
@@ -378,7 +378,7 @@ static void memory_is_the_owners_in_any_thread(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, map_low(fx));
 	dma = find(fx, LOW_IOVA);
 	user_mem_return();
-	pinned = vfio_external_pin(fx->container, NULL, LOW_IOVA, 4, RW, pages);
+	pinned = request_pin(fx->container, NULL, LOW_IOVA, 4, RW, pages);
 	user_mem_borrow();
 	KUNIT_ASSERT_EQ(test, pinned, 4);
 	KUNIT_EXPECT_EQ(test, memcmp(pages, fx->pages, sizeof(pages)), 0);
@@ -388,7 +388,7 @@ static void memory_is_the_owners_in_any_thread(struct kunit *test)
 	add_iommu(test);
 	user_mem_return();
 	down_write(&fx->container->lock);
-	filled = vfio_map_fill(fx->container, dma);
+	filled = vfio_fill_locked(fx->container, dma);
 	up_write(&fx->container->lock);
 	user_mem_borrow();
 	KUNIT_EXPECT_EQ(test, filled, 0);
@@ -446,14 +446,14 @@ static void closed_container_takes_no_mapping(struct kunit *test)
 	vfio_external_unregister(closed, &fx->device);
 	vfio_container_destroy(closed);
 	KUNIT_EXPECT_EQ(test, -ENODEV, map_low(fx));
-	KUNIT_EXPECT_EQ(test, -ENODEV, vfio_map_dma(closed, BIT_ULL(50), fx->vaddr, LOW_SIZE, RW,
+	KUNIT_EXPECT_EQ(test, -ENODEV, request_map(closed, BIT_ULL(50), fx->vaddr, LOW_SIZE, RW,
 						    false));
-	KUNIT_EXPECT_EQ(test, 0, vfio_unmap_dma(closed, 0, 0, true, NULL, &unmapped));
+	KUNIT_EXPECT_EQ(test, 0, request_unmap(closed, 0, 0, true, NULL, &unmapped));
 	KUNIT_EXPECT_EQ(test, unmapped, 0ULL);
 	vfio_container_put(closed);
 
 	/* For the end of the case. */
-	fx->container = vfio_container_create(true, false, false);
+	fx->container = vfio_container_create(VFIO_CONTAINER_V2);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->container));
 	vfio_external_register(fx->container, &fx->device);
 }
@@ -462,7 +462,7 @@ static void closed_container_takes_no_mapping(struct kunit *test)
 static void number_is_of_one_container(struct kunit *test)
 {
 	struct fixture *fx = test->priv;
-	struct vfio_type1_container *second = vfio_container_create(true, false, false), *found;
+	struct vfio_type1_container *second = vfio_container_create(VFIO_CONTAINER_V2), *found;
 	u64 id;
 
 	KUNIT_ASSERT_FALSE(test, IS_ERR(second));
@@ -481,7 +481,7 @@ static void number_is_of_one_container(struct kunit *test)
 
 	vfio_container_destroy(second);
 	KUNIT_EXPECT_NULL(test, vfio_container_get(id));
-	second = vfio_container_create(true, false, false);
+	second = vfio_container_create(VFIO_CONTAINER_V2);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(second));
 	KUNIT_EXPECT_GT(test, second->id, id);
 	KUNIT_EXPECT_NULL(test, vfio_container_get(id));
@@ -491,7 +491,7 @@ static void number_is_of_one_container(struct kunit *test)
 /* Who found a container in time keeps it, closed; who is late does not find it. */
 static void late_call_finds_no_container(struct kunit *test)
 {
-	struct vfio_type1_container *container = vfio_container_create(true, false, false);
+	struct vfio_type1_container *container = vfio_container_create(VFIO_CONTAINER_V2);
 	struct vfio_type1_container *in_time;
 	u64 id;
 
@@ -509,7 +509,7 @@ static void late_call_finds_no_container(struct kunit *test)
 /* The last reference may be gone before the number is: that is no container any more. */
 static void container_without_users_is_not_found(struct kunit *test)
 {
-	struct vfio_type1_container *container = vfio_container_create(true, false, false);
+	struct vfio_type1_container *container = vfio_container_create(VFIO_CONTAINER_V2);
 
 	KUNIT_ASSERT_FALSE(test, IS_ERR(container));
 	refcount_set(&container->users.refcount, 0);
@@ -530,7 +530,7 @@ static void container_takes_memory(struct kunit *test)
 	/* One allocation after the other, until all that it takes are there. */
 	do {
 		fault_nth(++nth);
-		none = vfio_container_create(true, false, false);
+		none = vfio_container_create(VFIO_CONTAINER_V2);
 		came = fault_end();
 		if (IS_ERR(none))
 			KUNIT_EXPECT_EQ(test, PTR_ERR(none), -ENOMEM);
@@ -540,7 +540,7 @@ static void container_takes_memory(struct kunit *test)
 	KUNIT_EXPECT_GT(test, nth, 2U);
 
 	fault_all();
-	none = vfio_container_create(true, false, false);
+	none = vfio_container_create(VFIO_CONTAINER_V2);
 	attached = vfio_container_attach_emulated(fx->container, NULL);
 	fault_end();
 	KUNIT_EXPECT_PTR_EQ(test, none, (struct vfio_type1_container *)ERR_PTR(-ENOMEM));

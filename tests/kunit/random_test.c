@@ -109,7 +109,7 @@ static void try_map(struct walk *w)
 
 	broken = break_iommu(w);
 	fault_nth(one_in(w, 3) ? 1 + below(w, 8) : 0);
-	ret = vfio_map_dma(w->container, cell_iova(first), w->vaddr + mem * PAGE_SIZE,
+	ret = request_map(w->container, cell_iova(first), w->vaddr + mem * PAGE_SIZE,
 			   (u64)npages * PAGE_SIZE, prot, false);
 	failed = fault_end();
 	if (broken) {
@@ -153,7 +153,7 @@ static void try_unmap(struct walk *w)
 	snapshot_dirty(w, dirty);
 
 	fault_nth(one_in(w, 3) ? 1 + below(w, 4) : 0);
-	ret = vfio_unmap_dma(w->container, all ? 0 : cell_iova(first),
+	ret = request_unmap(w->container, all ? 0 : cell_iova(first),
 			     all ? 0 : (u64)npages * PAGE_SIZE, all,
 			     with_bitmap ? &request : NULL, &unmapped);
 	fault_end();
@@ -268,7 +268,7 @@ static void try_pin(struct walk *w)
 			expected = -EPERM;
 	}
 	fault_nth(one_in(w, 3) ? 1 + below(w, 8) : 0);
-	ret = vfio_external_pin(w->container, w->emulated, cell_iova(first), npages, prot, pages);
+	ret = request_pin(w->container, w->emulated, cell_iova(first), npages, prot, pages);
 	failed = fault_end();
 	if (failed && ret == -ENOMEM)
 		expected = ret;
@@ -341,12 +341,12 @@ static void try_vaddr(struct walk *w)
 	npages = m->npages;
 	fault_nth(one_in(w, 3) ? 1 : 0);
 	if (m->no_vaddr || one_in(w, 4)) {
-		ret = vfio_vaddr_update(w->container, cell_iova(first),
+		ret = request_update(w->container, cell_iova(first),
 					w->vaddr + m->mem * PAGE_SIZE, (u64)npages * PAGE_SIZE);
 		expected = m->no_vaddr ? 0 : -EINVAL;
 		m->no_vaddr = false;
 	} else {
-		ret = vfio_vaddr_invalidate(w->container, cell_iova(first),
+		ret = request_invalidate(w->container, cell_iova(first),
 					    (u64)npages * PAGE_SIZE, false, &size);
 		expected = w->has_emulated ? -EBUSY : 0;
 		m->no_vaddr = !expected;
@@ -394,7 +394,7 @@ static int walk_init(struct kunit *test)
 	w->test = test;
 	for (i = 0; i < CELLS; i++)
 		w->owner[i] = NOBODY;
-	w->container = vfio_container_create(true, false, false);
+	w->container = vfio_container_create(VFIO_CONTAINER_V2);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(w->container));
 	w->emulated = iommu_group_alloc();
 	KUNIT_ASSERT_FALSE(test, IS_ERR(w->emulated));

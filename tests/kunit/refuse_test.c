@@ -41,7 +41,7 @@ static int refuse_case_init(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, fx);
 	for (i = 0; i < CONTAINERS; i++) {
-		fx->containers[i] = vfio_container_create(true, false, false);
+		fx->containers[i] = vfio_container_create(VFIO_CONTAINER_V2);
 		KUNIT_ASSERT_FALSE(test, IS_ERR(fx->containers[i]));
 	}
 	klog_begin(&fx->log);

@@ -80,7 +80,7 @@ static void reserved_pages_are_unpinned(struct kunit *test)
 		/* What is mapped stays longer. */
 		KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, NPAGES, false));
 		KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 110, 30));
-		vfio_registry_orphan(fx->container[0]->registry);
+		vfio_type1_queue(&fx->container[0]->registry->orphaned);
 		queue_flush();
 		expect_region_pins(test, 0, 110, 0);
 		expect_region_pins(test, 110, 30, 1);

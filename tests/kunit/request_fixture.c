@@ -16,7 +16,7 @@ int request_case_init(struct kunit *test)
 	user_mem_attach(test);
 	fx->vaddr = user_map_pfns(test, 0, MMIO_PFN, MMIO_PAGES);
 	suite_set_params(ENTRIES);
-	fx->container = vfio_container_create(true, false, false);
+	fx->container = vfio_container_create(VFIO_CONTAINER_V2);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(fx->container));
 	fx->mock = mock_iommu_create(test, &small_pages);
 	mock_iommu_join(test, fx->mock, &fx->domain, fx->container);

@@ -8,7 +8,7 @@
 #include <kunit/test.h>
 #include <linux/iommu.h>
 
-#include "vfio_type1.h"
+#include "rooms.h"
 
 /* Of mappings and pins. */
 #define RW	(IOMMU_READ | IOMMU_WRITE)
