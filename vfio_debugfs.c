@@ -225,7 +225,7 @@ static int counters_show(struct seq_file *m, void *unused)
 		seq_puts(m, "refused_");
 		for (name = vfio_refusal_names[i]; *name; name++)
 			seq_putc(m, *name == '-' ? '_' : *name);
-		seq_printf(m, " %ld\n", atomic_long_read(&container->refusals->count[i]));
+		seq_printf(m, " %ld\n", atomic_long_read(&container->refused[i]));
 	}
 	return 0;
 }

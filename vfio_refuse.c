@@ -12,6 +12,9 @@
  * Texts are documented in Documentation/messages.rst, where tests look for them.
  */
 
+#include <linux/atomic.h>
+#include <linux/container_of.h>
+#include <linux/ratelimit.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -27,6 +30,16 @@
 /* Lines of one reason per DEFAULT_RATELIMIT_INTERVAL: by a container, and in all. */
 #define LINES_CONTAINER	DEFAULT_RATELIMIT_BURST
 #define LINES_ALL	50
+
+/**
+ * struct refusals - what a container was refused
+ * @count: how often, per enum vfio_refusal
+ * @limit: limits the rate of messages, per enum vfio_refusal
+ */
+struct refusals {
+	atomic_long_t count[VFIO_REFUSE_NR];
+	struct ratelimit_state limit[VFIO_REFUSE_NR];
+};
 
 static struct ratelimit_state refuse_limit_all[VFIO_REFUSE_NR] = {
 	[0 ... VFIO_REFUSE_NR - 1] =
@@ -65,12 +78,13 @@ const char *const vfio_refusal_names[VFIO_REFUSE_NR] = {
  */
 int vfio_refuse_init(struct vfio_type1_container *container)
 {
-	struct vfio_refusals *refusals = kzalloc(sizeof(*refusals), GFP_KERNEL_ACCOUNT);
+	struct refusals *refusals = kzalloc(sizeof(*refusals), GFP_KERNEL_ACCOUNT);
 	unsigned int i;
 
 	if (!refusals)
 		return -ENOMEM;
-	container->refusals = refusals;
+	container->refused = refusals->count;
+	container->refuse_limit = refusals->limit;
 	for (i = 0; i < VFIO_REFUSE_NR; i++)
 		ratelimit_state_init(&refusals->limit[i], DEFAULT_RATELIMIT_INTERVAL,
 				     LINES_CONTAINER);
@@ -83,7 +97,8 @@ int vfio_refuse_init(struct vfio_type1_container *container)
  */
 void vfio_refuse_free(struct vfio_type1_container *container)
 {
-	kfree(container->refusals);
+	if (container->refused)
+		kfree(container_of(container->refused, struct refusals, count[0]));
 }
 
 /**
@@ -103,12 +118,12 @@ void vfio_refuse(struct vfio_type1_container *container, enum vfio_refusal reaso
 	struct va_format text = { .fmt = fmt };
 	va_list args;
 
-	atomic_long_inc(&container->refusals->count[reason]);
+	atomic_long_inc(&container->refused[reason]);
 	va_start(args, fmt);
 	text.va = &args;
 	trace_refusal(container, vfio_refusal_names[reason], &text);
 	/* A process names itself: its name may hold a newline, and forge a line. */
-	if (__ratelimit(&container->refusals->limit[reason]) &&
+	if (__ratelimit(&container->refuse_limit[reason]) &&
 	    __ratelimit(&refuse_limit_all[reason]))
 		pr_notice("%*pE[%d]: %pV\n", (int)strlen(current->comm), current->comm,
 			  task_pid_nr(current), &text);

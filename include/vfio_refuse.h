@@ -7,9 +7,7 @@
 #ifndef _VFIO_REFUSE_H
 #define _VFIO_REFUSE_H
 
-#include <linux/atomic.h>
 #include <linux/compiler.h>
-#include <linux/ratelimit.h>
 #include <linux/types.h>
 
 struct vfio_owner;
@@ -40,16 +38,6 @@ enum vfio_refusal {
 };
 
 extern const char *const vfio_refusal_names[VFIO_REFUSE_NR];
-
-/**
- * struct vfio_refusals - what a container was refused
- * @count: how often, per enum vfio_refusal
- * @limit: limits the rate of messages, per enum vfio_refusal
- */
-struct vfio_refusals {
-	atomic_long_t count[VFIO_REFUSE_NR];
-	struct ratelimit_state limit[VFIO_REFUSE_NR];
-};
 
 int vfio_refuse_init(struct vfio_type1_container *container);
 void vfio_refuse_free(struct vfio_type1_container *container);

@@ -88,6 +88,7 @@
 #ifndef _VFIO_TYPE1_H
 #define _VFIO_TYPE1_H
 
+#include <linux/atomic.h>
 #include <linux/build_bug.h>
 #include <linux/kref.h>
 #include <linux/list.h>
@@ -102,8 +103,8 @@
 #include "vfio_spares.h"
 
 struct dentry;
+struct ratelimit_state;
 struct vfio_counters;
-struct vfio_refusals;
 struct vfio_registry;
 
 /* Run maps, dirty bitmaps and IOVA are all handled in words of 64 bits. */
@@ -141,7 +142,8 @@ static_assert(BITS_PER_LONG == 64);
  *	twice as long as the time before; constant
  * @map_scratch: struct vfio_map_scratch that no MAP uses now
  * @window_runs: arrays of VFIO_WINDOW_RUNS runs that no UNMAP uses now
- * @refusals: what it was refused, constant
+ * @refused: how often each enum vfio_refusal was given
+ * @refuse_limit: limits the rate of messages, per enum vfio_refusal
  * @registry: what the process that this container belongs to has registered, or
  *	NULL; @lock
  * @registers: memory was registered through it, or that was asked for; set once
@@ -182,7 +184,8 @@ struct vfio_type1_container {
 	unsigned int evict_waits;
 	struct vfio_spares map_scratch;
 	struct vfio_spares window_runs;
-	struct vfio_refusals *refusals;
+	atomic_long_t *refused;
+	struct ratelimit_state *refuse_limit;
 	struct vfio_registry *registry;
 	bool registers;
 	bool v2;

@@ -10,7 +10,6 @@
 #include <linux/module.h>
 
 #include "vfio_params.h"
-#include "vfio_queue.h"
 #include "queue.h"
 
 struct vfio_type1_params vfio_type1_params = {

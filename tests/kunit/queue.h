@@ -5,6 +5,8 @@
 #ifndef _TESTS_KUNIT_QUEUE_H
 #define _TESTS_KUNIT_QUEUE_H
 
+#include "vfio_queue.h"
+
 /* Wait until all is done that vfio_type1_queue() was given. */
 void queue_flush(void);
 
