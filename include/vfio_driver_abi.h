@@ -15,7 +15,7 @@
 #include <linux/module.h>
 #include <linux/types.h>
 
-#include "compat/vfio.h"
+#include "compat/versions.h"
 
 struct iommu_domain;
 struct iommu_group;

@@ -33,7 +33,7 @@ copy_sources()
 	mkdir -p "$1"
 	rsync -a --delete --filter='P *.o' --filter='P *.ko' --filter='P *.mod*' --filter='P .*' \
 		--filter='P modules.order' --filter='P Module.symvers' \
-		--exclude=.git --include='*/' --include='Kbuild*' --include='*.mk' --include='*.[ch]' --exclude='*' \
+		--exclude=.git --include='*/' --include='Kbuild*' --include='*.mk' --include='*.[ch]' --include=probe.sh --exclude='*' \
 		"$TOP/" "$1/"
 }
 

@@ -8,13 +8,15 @@
 #include <linux/backing-dev.h>
 #include <linux/fs.h>
 #include <linux/mm.h>
-#include <linux/version.h>
+
+#include "vfio_answers.h"
+#include "versions.h"
 
 /*
- * 6.5 dropped the vmas argument ("mm/gup: remove vmas parameter from
+ * 6.5 dropped the vmas argument ("mm/gup: remove unused vmas parameter from
  * pin_user_pages_remote()").
  */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+#if VFIO_PROBE_PIN_REMOTE_VMAS
 static inline long vfio_compat_pin_remote(struct mm_struct *mm, unsigned long start,
 					  unsigned long npages, unsigned int flags,
 					  struct page **pages, int *locked)
@@ -26,7 +28,7 @@ static inline long vfio_compat_pin_remote(struct mm_struct *mm, unsigned long st
 #endif
 
 /* 6.5 dropped it there, too ("mm/gup: remove vmas parameter from get_user_pages_remote()"). */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+#if VFIO_PROBE_GET_REMOTE_VMAS
 static inline long vfio_compat_get_remote(struct mm_struct *mm, unsigned long start,
 					  unsigned long npages, unsigned int flags,
 					  struct page **pages, int *locked)
@@ -39,12 +41,12 @@ static inline long vfio_compat_get_remote(struct mm_struct *mm, unsigned long st
 
 /*
  * Since 6.3 a long-term pin of the caller's own memory waits for a userfaultfd ("mm/gup: have
- * internal functions get the mmap_read_lock()").
+ * internal functions get the mmap_read_lock()").  Its series ends with a change of headers.
  */
-#define VFIO_COMPAT_PIN_WAITS (LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0))
+#define VFIO_COMPAT_PIN_WAITS VFIO_PROBE_FOLL_REMOTE_NOT_THERE
 
 /* 6.4 made the tag mask a property of the mm ("mm: Introduce untagged_addr_remote()"). */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0)
+#if VFIO_PROBE_UNTAGGED_ADDR_REMOTE_NOT_THERE
 static inline unsigned long vfio_compat_untagged_addr(struct mm_struct *mm, unsigned long addr)
 {
 	return untagged_addr(addr);
@@ -53,16 +55,7 @@ static inline unsigned long vfio_compat_untagged_addr(struct mm_struct *mm, unsi
 #define untagged_addr_remote vfio_compat_untagged_addr
 #endif
 
-/*
- * 6.5 keeps pages that a file system tracks the writes of from being pinned for long and for
- * writing ("mm/gup: disallow FOLL_LONGTERM GUP-nonfast writing to file-backed mappings").
- */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
-static inline bool vfio_compat_tracks_writes(const struct vm_area_struct *vma)
-{
-	return false;
-}
-#else
+#if VFIO_COMPAT_TRACKS_WRITES
 static inline bool vfio_compat_tracks_writes(const struct vm_area_struct *vma)
 {
 	const struct vm_operations_struct *ops = vma->vm_ops;
@@ -72,22 +65,28 @@ static inline bool vfio_compat_tracks_writes(const struct vm_area_struct *vma)
 	return (ops && (ops->page_mkwrite || ops->pfn_mkwrite)) ||
 	       (vma->vm_file && mapping_can_writeback(vma->vm_file->f_mapping));
 }
+#else
+static inline bool vfio_compat_tracks_writes(const struct vm_area_struct *vma)
+{
+	return false;
+}
 #endif
 
 /*
  * Since 6.2 a long-term pin of private memory for reading gets the process's own page, also
  * where nothing was written yet ("mm/gup: reliable R/O long-term pinning in COW mappings").
- * Before, it gets the zero page, or that of the page cache.
+ * Before, it gets the zero page, or that of the page cache.  The commit gave gup_must_unshare()
+ * an argument.
  */
-#define VFIO_COMPAT_PIN_UNSHARES (LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0))
+#define VFIO_COMPAT_PIN_UNSHARES (!VFIO_PROBE_GUP_MUST_UNSHARE_NO_VMA)
 
 /*
  * 6.12 replaced follow_pte() for drivers by follow_pfnmap_start() ("mm: new
  * follow_pfnmap API"), which also understands huge entries.
  */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+#if VFIO_PROBE_FOLLOW_PFNMAP_NOT_THERE
 /* 6.10: "mm: pass VMA instead of MM to follow_pte()". */
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 10, 0)
+#if VFIO_PROBE_FOLLOW_PTE_VMA
 #define vfio_compat_follow_pte(vma, address, ptep, ptl) follow_pte(vma, address, ptep, ptl)
 #else
 #define vfio_compat_follow_pte(vma, address, ptep, ptl) \
