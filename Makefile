@@ -147,7 +147,7 @@ help:
 	@echo '                     KERNEL=6.12-arm64 IOMMU=smmuv3, some of them'
 	@echo '  make difftest      the same random requests to the in-tree module and to ours;'
 	@echo '                     SEED= and OPS= choose them'
-	@echo '  make static        warnings, sparse, checkpatch, kernel-doc, shellcheck'
+	@echo '  make static        warnings, sparse, checkpatch, kernel-doc, shellcheck, rooms'
 	@echo '  make stat          tests of vfio-type1-stat, here and in a VM'
 	@echo '  make docs          HTML pages of the documents and of the comments in the sources'
 	@echo '  make doc-commands  run the commands that the documents show'
