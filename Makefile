@@ -64,7 +64,7 @@ deb:
 	@tools/deb
 
 .PHONY: demo check check-long matrix newest clients kunit vmtest difftest static packages-test
-.PHONY: stat docs doc-commands coverage mutants soak fuzz
+.PHONY: model stat docs doc-commands coverage mutants soak fuzz
 .PHONY: bench bench-check bench-scaling bench-curves bench-latency profile
 demo:
 	@KERNEL=$(KERNEL) IOMMU=$(IOMMU) tests/vm/demo
@@ -90,6 +90,9 @@ difftest:
 static:
 	@tools/setup
 	@tests/static
+model:
+	@tools/setup
+	@tests/model/run
 packages-test:
 	@tools/setup
 	@tests/packages/run
@@ -148,6 +151,7 @@ help:
 	@echo '  make difftest      the same random requests to the in-tree module and to ours;'
 	@echo '                     SEED= and OPS= choose them'
 	@echo '  make static        warnings, sparse, checkpatch, kernel-doc, shellcheck, rooms'
+	@echo '  make model         models of what threads do at the same time, in every order'
 	@echo '  make stat          tests of vfio-type1-stat, here and in a VM'
 	@echo '  make docs          HTML pages of the documents and of the comments in the sources'
 	@echo '  make doc-commands  run the commands that the documents show'
