@@ -64,7 +64,7 @@ deb:
 	@tools/deb
 
 .PHONY: demo check check-long matrix newest clients kunit vmtest difftest static packages-test
-.PHONY: model stat docs doc-commands coverage mutants soak fuzz
+.PHONY: model upstream stat docs doc-commands coverage mutants soak fuzz
 .PHONY: bench bench-check bench-scaling bench-curves bench-latency profile
 demo:
 	@KERNEL=$(KERNEL) IOMMU=$(IOMMU) tests/vm/demo
@@ -93,6 +93,9 @@ static:
 model:
 	@tools/setup
 	@tests/model/run
+upstream:
+	@tools/setup
+	@IOMMU=$(IOMMU) tests/upstream
 packages-test:
 	@tools/setup
 	@tests/packages/run
@@ -152,6 +155,7 @@ help:
 	@echo '                     SEED= and OPS= choose them'
 	@echo '  make static        warnings, sparse, checkpatch, kernel-doc, shellcheck, rooms'
 	@echo '  make model         models of what threads do at the same time, in every order'
+	@echo '  make upstream      the tests of VFIO'"'"'s maintainers, on the in-tree module and on ours'
 	@echo '  make stat          tests of vfio-type1-stat, here and in a VM'
 	@echo '  make docs          HTML pages of the documents and of the comments in the sources'
 	@echo '  make doc-commands  run the commands that the documents show'
