@@ -55,30 +55,64 @@ make_programs()
 	(lock "$out" && make -s -C "$TOP/$folder" OUT="$out" "$@")
 }
 
-# debian_image FOLDER PACKAGES [MMDEBSTRAP-OPTION]...: make an ext4 file system with a
-# Debian 12 that has PACKAGES, from where this machine's apt gets its own, unless it is in
+# release_of SUITE: the release of Debian that it belongs to.
+release_of()
+{
+	[ "$1" != unstable ] || { echo sid; return; }
+	echo "${1%%-*}"
+}
+
+# this_release: of the machine that we run on.
+this_release() { sed -n 's/^VERSION_CODENAME=//p' /etc/os-release 2>/dev/null || true; }
+
+# mirrors FORMAT...: what this machine's apt knows of Debian's archives.
+mirrors()
+{
+	env -u APT_CONFIG apt-get indextargets --format "$1" 'Created-By: Packages' 'Origin: Debian' \
+		'Component: main' "${@:2}"
+}
+
+# sources SUITE: lines of a sources.list with all that SUITE needs, from the mirrors that
+# this machine's own apt uses.
+sources()
+{
+	local main security release signed='[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]'
+
+	release=$(release_of "$1")
+	# shellcheck disable=SC2016	# apt's own variables
+	{
+		main=$(mirrors '$(REPO_URI)' "Codename: $(this_release)" | head -n 1)
+		security=$(mirrors '$(REPO_URI)' "Codename: $(this_release)-security" | head -n 1)
+	}
+	[ -n "$main" ] || die "apt knows no mirror of Debian; run 'apt-get update' as root"
+	echo "deb $signed $main $release main"
+	[ "$release" = sid ] || [ -z "$security" ] ||
+		echo "deb $signed $security $release-security main"
+	[ "$release" = sid ] || [ "$release" = "$1" ] || echo "deb $signed $main $1 main"
+}
+
+# debian_image FOLDER SUITE PACKAGES [MMDEBSTRAP-OPTION]...: make an ext4 file system with a
+# Debian that has PACKAGES, from where this machine's apt gets its own, unless it is in
 # FOLDER. Those that were made otherwise go. Prints its path.
 debian_image()
 (
-	local dir=$1 packages=$2 image tmp sources
+	local dir=$1 suite=$2 packages=$3 image tmp
 
-	shift 2
+	shift 3
 	image=$dir/$(printf '%s' "$packages$*" | sha256sum | cut -c 1-12).img
 	echo "$image"
 	need mmdebstrap mmdebstrap; need mkfs.ext4 e2fsprogs
-	# shellcheck disable=SC2016	# for apt
-	mapfile -t sources < <(apt-get indextargets 'Created-By: Packages' 'Origin: Debian' \
-		--format 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)' | grep -E ' bookworm[^ ]* main$')
-	[ ${#sources[@]} -gt 0 ] || die "apt knows no bookworm; run 'apt-get update' as root with it enabled"
 	lock "$dir/image"
 	[ ! -e "$image" ] || exit 0
 	tmp=$dir/image.tmp
 	rm -rf "$tmp"	# of one that could not clean up
 	trap 'rm -rf "$tmp"' EXIT
 	mkdir "$tmp"
-	note "making a Debian 12 for the VM (once per machine)"
-	mmdebstrap --variant=minbase --include="$packages" "$@" bookworm "$tmp/root" "${sources[@]}" \
-		> "$dir/log" 2>&1 || { tail -n 20 "$dir/log" >&2; die "mmdebstrap failed: $dir/log"; }
+	note "making a Debian ($suite) for the VM (once per machine)"
+	sources "$suite" > "$tmp/sources.list" || exit 1
+	mmdebstrap --variant=minbase --dpkgopt=force-unsafe-io --include="$packages" "$@" "$(release_of "$suite")" "$tmp/root" \
+		"$tmp/sources.list" > "$dir/log" 2>&1 ||
+		{ tail -n 20 "$dir/log" >&2; die "mmdebstrap failed: $dir/log"; }
 	rm -f "$dir"/*.img
 	truncate -s 3G "$tmp/img"
 	mkfs.ext4 -q -d "$tmp/root" "$tmp/img"
