@@ -22,7 +22,7 @@
 #include "qemu_plugin.h"
 
 EXPORT extern int qemu_plugin_version;
-int qemu_plugin_version = 1;
+int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 
 /* Section 0 is what lies between sections, and isn't counted. */
 #define SECTIONS	3
@@ -56,10 +56,16 @@ static void marker_runs(unsigned int cpu, void *data)
 static bool is_marker(const struct qemu_plugin_insn *insn, uintptr_t *to)
 {
 	static const uint8_t nop[4] = { 0x0f, 0x1f, 0x84, 0x00 };
-	const uint8_t *code = qemu_plugin_insn_data(insn);
+	uint8_t code[8];
 
-	if (qemu_plugin_insn_size(insn) != 8 || memcmp(code, nop, sizeof(nop)) ||
-	    code[4] >= SECTIONS || code[5] || code[7] != 0x56)
+	if (qemu_plugin_insn_size(insn) != sizeof(code))
+		return false;
+#if QEMU_PLUGIN_VERSION < 3
+	memcpy(code, qemu_plugin_insn_data(insn), sizeof(code));
+#else
+	qemu_plugin_insn_data(insn, code, sizeof(code));
+#endif
+	if (memcmp(code, nop, sizeof(nop)) || code[4] >= SECTIONS || code[5] || code[7] != 0x56)
 		return false;
 	*to = code[6] == 0x51 ? code[4] : 0;
 	return code[6] == 0x51 || code[6] == 0x52;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What profile.c uses of version 1 of QEMU's interface for plugins. QEMU resolves
- * these by name when it loads one; Debian 12 has its header in no package.
+ * What profile.c uses of QEMU's interface for plugins: version 1, as in 7.2, or 3, which
+ * 10.0 takes. QEMU resolves these by name when it loads one; Debian has its header in no
+ * package.
  */
 #ifndef BENCH_QEMU_PLUGIN_H
 #define BENCH_QEMU_PLUGIN_H
@@ -28,7 +29,13 @@ void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id, exit_callback call, voi
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t index);
+#if QEMU_MAJOR < 10
+#define QEMU_PLUGIN_VERSION	1
 const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
+#else
+#define QEMU_PLUGIN_VERSION	3
+size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *insn, void *to, size_t size);
+#endif
 size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
 
 #endif /* BENCH_QEMU_PLUGIN_H */
