@@ -98,7 +98,7 @@ upstream:
 	@IOMMU=$(IOMMU) tests/upstream
 packages-test:
 	@tools/setup
-	@tests/packages/run
+	@tests/packages/run $(DEBIAN)
 stat:
 	@tools/setup
 	@tests/stat
@@ -139,9 +139,9 @@ help:
 	@echo '                     /usr/local; make uninstall-tools removes them'
 	@echo '  make clean         remove what was built'
 	@echo '  make dist          the release tarball'
-	@echo '  make deb           the Debian packages, on Debian 12'
+	@echo '  make deb           the Debian packages'
 	@echo
-	@echo 'On any Debian 12 machine; KERNEL=6.1|6.12|... IOMMU=intel|amd'
+	@echo 'On any Debian 12 or 13 machine; KERNEL=6.1|6.12|... IOMMU=intel|amd'
 	@echo '  make demo          boot a VM in which a device does DMA through the module'
 	@echo '  make check         all tests, on all kernels and IOMMUs'
 	@echo '  make matrix        the VM tests on all supported kernels, and a table;'
@@ -160,7 +160,8 @@ help:
 	@echo '  make docs          HTML pages of the documents and of the comments in the sources'
 	@echo '  make doc-commands  run the commands that the documents show'
 	@echo '  make check-long    make check, clients, and all that follows here down to fuzz'
-	@echo '  make packages-test install, upgrade and remove the package in a VM of its own'
+	@echo '  make packages-test install, upgrade and remove the package in a VM of its own,'
+	@echo '                     with DEBIAN=bookworm or trixie'
 	@echo '  make coverage      which lines and branches the KUnit suites reach'
 	@echo '  make mutants       break the module in many ways: each must turn a test red'
 	@echo '  make soak          devices do DMA while mappings come and go; MINUTES='
