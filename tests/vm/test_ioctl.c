@@ -60,8 +60,12 @@ static void extensions_with_a_group(void **state)
 	const struct fixture *f = *state;
 
 	assert_constant_extensions(f->container);
-	/* VT-d is told to have snoop control; AMD-Vi always enforces coherency. */
-	assert_int_equal(extension(f->container, VFIO_DMA_CC_IOMMU), iommu_kind() != IOMMU_SMMU);
+	/*
+	 * VT-d is told to have snoop control; AMD-Vi always enforces coherency. The
+	 * others have no way to.
+	 */
+	assert_int_equal(extension(f->container, VFIO_DMA_CC_IOMMU),
+			 iommu_kind() == IOMMU_VTD || iommu_kind() == IOMMU_AMD);
 }
 
 /* MAP with VADDR over nothing is ENOENT where the flag is known, else EINVAL. */
@@ -245,7 +249,7 @@ static void info_dma_avail_starts_at_the_entry_limit(void **state)
 /*
  * Every size that the IOMMU's page tables know, none below a page. AMD-Vi knows
  * all powers of two but 512 GiB; kernels differ in those beyond its page tables.
- * SMMUv3 with 4K pages has the sizes that VT-d has.
+ * SMMUv3 with 4K pages has the sizes that VT-d has, virtio-iommu as QEMU makes it all.
  */
 /* AMD-Vi's tables have 6 levels; since 6.19 only as many as it takes for 48 bits. */
 static bool amd_has_48_bits(void)
@@ -258,7 +262,9 @@ static void info_page_sizes(void **state)
 	const __u64 below_52_bits = (1ULL << 52) - 1;
 	const __u64 amd = (amd_has_48_bits() ? (1ULL << 47) - 1 : below_52_bits) & -VU_PAGE &
 			  ~(512 * GIB);
-	const __u64 want = iommu_kind() != IOMMU_AMD ? VU_PAGE | VU_2M | VU_1G : amd;
+	const __u64 want = iommu_kind() == IOMMU_AMD ? amd :
+			   iommu_kind() == IOMMU_VIRTIO ? below_52_bits & -VU_PAGE :
+			   VU_PAGE | VU_2M | VU_1G;
 	const struct fixture *f = *state;
 	struct info info;
 
@@ -289,6 +295,26 @@ static const struct range ranges_smmu[] = {
 	{ 0x8100000, 0xffffffffffff },
 };
 
+static const struct range ranges_virtio[] = {
+	{ 0, 0xfedfffff },
+	{ 0xfef00000, 0xffffffffffffffff },
+};
+
+/*
+ * VT-d that has first-stage tables only, those of the CPU: 48 bits with a sign, of which
+ * the positive half is used.
+ */
+static bool vtd_first_stage(void)
+{
+	FILE *f = fopen("/sys/class/iommu/dmar0/intel-iommu/ecap", "r");
+	unsigned long long ecap;
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%llx", &ecap), 1);
+	fclose(f);
+	return (ecap >> 46 & 3) == 2;	/* FLTS without SLTS */
+}
+
 static void info_valid_iova_ranges(void **state)
 {
 	static const struct {
@@ -298,6 +324,7 @@ static void info_valid_iova_ranges(void **state)
 		[IOMMU_VTD] = { ranges_vtd, ARRAY_SIZE(ranges_vtd) },
 		[IOMMU_AMD] = { ranges_amd, ARRAY_SIZE(ranges_amd) },
 		[IOMMU_SMMU] = { ranges_smmu, ARRAY_SIZE(ranges_smmu) },
+		[IOMMU_VIRTIO] = { ranges_virtio, ARRAY_SIZE(ranges_virtio) },
 	};
 	const struct range *want = kinds[iommu_kind()].ranges;
 	unsigned int i, n = kinds[iommu_kind()].nr;
@@ -313,6 +340,8 @@ static void info_valid_iova_ranges(void **state)
 		last = want[i].last;
 		if (iommu_kind() == IOMMU_AMD && amd_has_48_bits() && i == n - 1)
 			last = (1ULL << 48) - 1;
+		if (iommu_kind() == IOMMU_VTD && vtd_first_stage() && i == n - 1)
+			last = (1ULL << 47) - 1;
 		assert_int_equal(info.iova->iova_ranges[i].end, last);
 	}
 }

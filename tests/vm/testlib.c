@@ -396,6 +396,8 @@ enum iommu_kind iommu_kind(void)
 {
 	if (!access("/sys/class/iommu/dmar0", F_OK))
 		return IOMMU_VTD;
+	if (!access("/sys/module/virtio_iommu", F_OK))
+		return IOMMU_VIRTIO;
 	return access("/sys/class/iommu/ivhd0", F_OK) ? IOMMU_SMMU : IOMMU_AMD;
 }
 

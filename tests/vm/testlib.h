@@ -215,7 +215,7 @@ void in_child_nobody(size_t memlock_bytes, void (*body)(void *arg), void *arg);
 
 /* ---- What is being tested ---- */
 
-enum iommu_kind { IOMMU_VTD, IOMMU_AMD, IOMMU_SMMU };
+enum iommu_kind { IOMMU_VTD, IOMMU_AMD, IOMMU_SMMU, IOMMU_VIRTIO };
 
 enum iommu_kind iommu_kind(void);
 /*
