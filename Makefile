@@ -63,7 +63,7 @@ deb:
 	@tools/setup
 	@tools/deb
 
-.PHONY: demo check check-long matrix newest clients kunit vmtest difftest static packages-test
+.PHONY: demo check check-long matrix newest clients kunit vmtest debug-kernel difftest static packages-test
 .PHONY: model upstream stat docs doc-commands coverage mutants soak fuzz
 .PHONY: bench bench-check bench-scaling bench-curves bench-latency profile
 demo:
@@ -83,7 +83,10 @@ kunit:
 	@tests/kunit/run --kernel $(KERNEL)
 vmtest:
 	@tools/setup
-	@tests/vm/check --kernel $(KERNEL) --iommu $(IOMMU) $(TESTS)
+	@$(if $(CPUS),CPUS=$(CPUS)) tests/vm/check --kernel $(KERNEL)$(DEBUG:%=-%) --iommu $(IOMMU) $(TESTS)
+debug-kernel:
+	@tools/setup
+	@tools/debug/build $(KERNEL) $(or $(DEBUG),kasan)
 difftest:
 	@tools/setup
 	@KERNEL=$(KERNEL) IOMMU=$(IOMMU) SEED=$(SEED) OPS=$(OPS) tests/vm/difftest
@@ -150,7 +153,9 @@ help:
 	@echo '                     table; CLIENTS="dpdk qemu nvme" chooses'
 	@echo '  make kunit         the KUnit suites, under User-Mode Linux (6.1, 6.12)'
 	@echo '  make vmtest        the tests in a VM; TESTS="test_map ..." chooses. Also for'
-	@echo '                     KERNEL=6.12-arm64 IOMMU=smmuv3, some of them'
+	@echo '                     KERNEL=6.12-arm64 IOMMU=smmuv3, some of them. DEBUG=kasan or'
+	@echo '                     DEBUG=kcsan: on a debugging kernel; CPUS= of the VM, 2'
+	@echo '  make debug-kernel  build that of KERNEL and DEBUG, once per machine, 20 minutes'
 	@echo '  make difftest      the same random requests to the in-tree module and to ours;'
 	@echo '                     SEED= and OPS= choose them'
 	@echo '  make static        warnings, sparse, checkpatch, kernel-doc, shellcheck, rooms'

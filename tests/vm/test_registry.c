@@ -566,6 +566,10 @@ static void frames_are_charged_to_the_cgroup(void **state)
 {
 	struct child_case c;
 
+	if (kernel_debugs()) {
+		print_message("what a detector keeps of page tables and objects is charged, too\n");
+		skip();
+	}
 	child_case_init(&c, *state);
 	c.second = second_container(*state, 0);
 	cgroup_begin(NULL);

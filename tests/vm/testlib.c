@@ -432,6 +432,14 @@ bool kernel_at_least(unsigned int major, unsigned int minor)
 	return running_major > major || (running_major == major && running_minor >= minor);
 }
 
+bool kernel_debugs(void)
+{
+	struct utsname uts;
+
+	assert_int_equal(uname(&uts), 0);
+	return strstr(uts.release, "-kasan") || strstr(uts.release, "-kcsan");
+}
+
 void not_on_intree(const char *why)
 {
 	if (!is_intree())

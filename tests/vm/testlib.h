@@ -226,6 +226,8 @@ void msi_window(__u64 *first, __u64 *last);
 /* The kernel's own module (true), or the one of this project. */
 bool is_intree(void);
 bool kernel_at_least(unsigned int major, unsigned int minor);
+/* One of tools/debug: with detectors, and full preemption. */
+bool kernel_debugs(void);
 /* The in-tree module does this wrong: leave the test. */
 void not_on_intree(const char *why);
 /* Read or write a parameter of the module that is being tested. */
