@@ -427,7 +427,7 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 				    iommu_group_id(group), ret);
 			goto detach;
 		}
-		container->pgsize_bitmap = vfio_container_common_pgsizes(container, NULL);
+		WRITE_ONCE(container->pgsize_bitmap, vfio_container_common_pgsizes(container, NULL));
 	}
 	container_set_iova(container, &iova);
 	container->generation++;
@@ -480,7 +480,7 @@ static void container_remove_domain(struct vfio_type1_container *container,
 	}
 	list_del(&domain->next);
 	domain_free(domain);
-	container->pgsize_bitmap = vfio_container_common_pgsizes(container, NULL);
+	WRITE_ONCE(container->pgsize_bitmap, vfio_container_common_pgsizes(container, NULL));
 }
 
 /**

@@ -164,7 +164,7 @@ int vfio_dirty_start(struct vfio_type1_container *container)
 	if (ret)
 		dirty_free_all(container);
 	else
-		container->dirty_tracking = true;
+		WRITE_ONCE(container->dirty_tracking, true);
 unlock:
 	up_write(&container->lock);
 	return ret;
@@ -181,7 +181,7 @@ unlock:
 void vfio_dirty_stop(struct vfio_type1_container *container)
 {
 	down_write(&container->lock);
-	container->dirty_tracking = false;
+	WRITE_ONCE(container->dirty_tracking, false);
 	dirty_free_all(container);
 	up_write(&container->lock);
 }

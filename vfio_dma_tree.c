@@ -171,8 +171,8 @@ int vfio_dma_tree_insert(struct vfio_dma_tree *tree, struct vfio_dma *dma,
 	}
 	if (!tree->avail)
 		return -ENOSPC;
-	tree->avail--;
-	tree->bytes += dma->last - dma->iova + 1;
+	WRITE_ONCE(tree->avail, tree->avail - 1);
+	WRITE_ONCE(tree->bytes, tree->bytes + (dma->last - dma->iova + 1));
 	dma->state = VFIO_DMA_PENDING;
 	rb_link_node(&dma->node, parent, link);
 	rb_insert_color(&dma->node, &tree->root);
@@ -192,7 +192,7 @@ void vfio_dma_tree_settle(struct vfio_dma_tree *tree, struct vfio_dma *dma)
 {
 	lockdep_assert_held(&tree->lock);
 	dma->state = VFIO_DMA_LIVE;
-	tree->changes++;
+	WRITE_ONCE(tree->changes, tree->changes + 1);
 }
 
 /**
@@ -210,7 +210,7 @@ void vfio_dma_tree_keep(struct vfio_dma_tree *tree, struct vfio_dma *dma)
 
 	lockdep_assert_held(&tree->lock);
 	rb_erase(&dma->node, &tree->root);
-	tree->vaddr_invalid -= dma->vaddr_invalid;
+	WRITE_ONCE(tree->vaddr_invalid, tree->vaddr_invalid - dma->vaddr_invalid);
 	dma->vaddr_invalid = false;
 	while (*link) {
 		parent = *link;
@@ -222,7 +222,7 @@ void vfio_dma_tree_keep(struct vfio_dma_tree *tree, struct vfio_dma *dma)
 	dma->state = VFIO_DMA_KEPT;
 	rb_link_node(&dma->node, parent, link);
 	rb_insert_color(&dma->node, &tree->kept);
-	tree->changes++;
+	WRITE_ONCE(tree->changes, tree->changes + 1);
 }
 
 /**
@@ -239,10 +239,10 @@ void vfio_dma_tree_remove(struct vfio_dma_tree *tree, struct vfio_dma *dma)
 {
 	lockdep_assert_held(&tree->lock);
 	rb_erase(&dma->node, dma->state == VFIO_DMA_KEPT ? &tree->kept : &tree->root);
-	tree->vaddr_invalid -= dma->vaddr_invalid;
-	tree->avail++;
-	tree->bytes -= dma->last - dma->iova + 1;
-	tree->changes++;
+	WRITE_ONCE(tree->vaddr_invalid, tree->vaddr_invalid - dma->vaddr_invalid);
+	WRITE_ONCE(tree->avail, tree->avail + 1);
+	WRITE_ONCE(tree->bytes, tree->bytes - (dma->last - dma->iova + 1));
+	WRITE_ONCE(tree->changes, tree->changes + 1);
 }
 
 /**

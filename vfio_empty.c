@@ -353,7 +353,7 @@ static unsigned long window_uncharge(struct vfio_type1_container *container,
 	/* They may unpin right now, and look whose charge is whose. */
 	if (late)
 		mutex_lock(&container->external_lock);
-	dma->mapped = 0;
+	WRITE_ONCE(dma->mapped, 0);
 	/* Registered memory is charged for as long as it holds the region. */
 	if (!dma->region) {
 		external = vfio_pinned_count(dma, dma->iova, vfio_dma_npages(dma));
@@ -407,7 +407,7 @@ static void window_take_back(struct vfio_type1_container *container, struct vfio
 			     struct vfio_dma *dma)
 {
 	window_take_out(container, w, dma);
-	dma->mapped = 0;
+	WRITE_ONCE(dma->mapped, 0);
 }
 
 /* May a mapping have more runs than fit on the stack? */

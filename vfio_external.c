@@ -465,8 +465,8 @@ int vfio_external_pin(struct vfio_type1_container *container, struct iommu_group
 
 	entry = ret ? NULL : vfio_container_find_group(container, group, &domain);
 	if (entry && !entry->pins_only) {
-		entry->pins_only = true;
-		container->dirty_groups--;
+		WRITE_ONCE(entry->pins_only, true);
+		WRITE_ONCE(container->dirty_groups, container->dirty_groups - 1);
 	}
 	external_leave(container);
 	return ret ?: want.npages;

@@ -432,7 +432,7 @@ static int map_flush(struct map_work *work)
 	}
 	if (trace_run_enabled())
 		map_trace_runs(work, iova);
-	work->dma->mapped += work->npages;
+	WRITE_ONCE(work->dma->mapped, work->dma->mapped + work->npages);
 	work->queue.nr = 0;
 	work->npages = 0;
 	return 0;

@@ -80,7 +80,7 @@ static int registry_again(struct vfio_type1_container *container,
 		ret = registry_compare(container, registry, region);
 	/* Not before: who compares has nothing that others could unregister. */
 	if (!ret)
-		region->registered++;
+		WRITE_ONCE(region->registered, region->registered + 1);
 	return ret;
 }
 
@@ -203,7 +203,7 @@ static int registry_unregister(struct vfio_type1_container *container,
 	if (!region || region->vaddr != vaddr || vfio_region_last(region) != vaddr + size - 1)
 		return -ENOENT;
 	if (region->registered > 1) {
-		region->registered--;
+		WRITE_ONCE(region->registered, region->registered - 1);
 		return 0;
 	}
 	if (!vfio_registry_remove(registry, region, &busy)) {

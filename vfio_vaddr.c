@@ -35,7 +35,7 @@ static void vaddr_restore(struct vfio_dma_tree *tree, u64 iova, struct vfio_dma 
 	for (dma = vfio_dma_tree_first(tree, iova, U64_MAX); dma != stop;
 	     dma = vfio_dma_tree_next(dma)) {
 		dma->vaddr_invalid = false;
-		tree->vaddr_invalid--;
+		WRITE_ONCE(tree->vaddr_invalid, tree->vaddr_invalid - 1);
 		cond_resched();
 	}
 }
@@ -100,7 +100,7 @@ static int vaddr_invalidate(struct vfio_type1_container *container,
 			return -EINVAL;
 		}
 		dma->vaddr_invalid = true;
-		tree->vaddr_invalid++;
+		WRITE_ONCE(tree->vaddr_invalid, tree->vaddr_invalid + 1);
 		*invalidated += dma->last - dma->iova + 1;
 		cond_resched();
 	}
@@ -207,7 +207,7 @@ static int vaddr_update(struct vfio_type1_container *container,
 	if (!ret) {
 		dma->vaddr = vaddr;
 		dma->vaddr_invalid = false;
-		tree->vaddr_invalid--;
+		WRITE_ONCE(tree->vaddr_invalid, tree->vaddr_invalid - 1);
 	}
 	return ret;
 }

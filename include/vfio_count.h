@@ -98,7 +98,7 @@ static inline void vfio_count(struct vfio_type1_container *container, enum vfio_
 static inline void vfio_dma_note_charge(struct vfio_type1_container *container,
 					struct vfio_dma *dma, long npages)
 {
-	dma->locked_vm += npages;
+	WRITE_ONCE(dma->locked_vm, dma->locked_vm + npages);
 	vfio_count(container, VFIO_COUNT_LOCKED_PAGES, npages);
 }
 
