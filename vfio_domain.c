@@ -182,12 +182,16 @@ int vfio_domain_map(struct vfio_type1_container *container, struct vfio_domain *
 {
 	phys_addr_t phys = piece->phys;
 	size_t part, left = piece->size;
-	bool cut = vfio_tables_matter(domain);
 	u64 iova = piece->iova;
+	bool cut = false;
 	int ret = 0;
 
-	if (cut)
-		ret = vfio_tables_note(domain, iova, phys, left);
+	if (vfio_tables_matter(domain)) {
+		/* Most are small. */
+		cut = left >= VFIO_TABLE_BYTES;
+		ret = cut ? vfio_tables_note(domain, iova, phys, left) :
+			    vfio_tables_note_small(domain, iova, left);
+	}
 	for (; !ret && left; iova += part, phys += part, left -= part) {
 		part = cut ? vfio_tables_cut(domain, iova, phys, left) : left;
 		vfio_count(container, VFIO_COUNT_IOMMU_MAPS, 1);

@@ -35,6 +35,7 @@
 #include "vfio_registry.h"
 #include "vfio_runs.h"
 #include "vfio_survey.h"
+#include "vfio_tables.h"
 #include "vfio_type1.h"
 #include "vfio_unmap.h"
 #include "vfio_vaddr.h"
@@ -74,6 +75,17 @@ static inline int request_invalidate(struct vfio_type1_container *container, u64
 	const struct vfio_unmap_request request = { .iova = iova, .size = size, .all = all };
 
 	return vfio_vaddr_invalidate(container, &request, invalidated);
+}
+
+static inline int request_domain_map(struct vfio_type1_container *container,
+				     struct vfio_domain *domain, u64 iova, phys_addr_t phys,
+				     size_t size, int prot)
+{
+	const struct vfio_domain_piece piece = {
+		.iova = iova, .phys = phys, .size = size, .prot = prot,
+	};
+
+	return vfio_domain_map(container, domain, &piece);
 }
 
 static inline void request_describe_cut(struct vfio_type1_container *container, u64 first,
