@@ -427,7 +427,8 @@ int vfio_container_attach(struct vfio_type1_container *container, struct iommu_g
 				    iommu_group_id(group), ret);
 			goto detach;
 		}
-		WRITE_ONCE(container->pgsize_bitmap, vfio_container_common_pgsizes(container, NULL));
+		WRITE_ONCE(container->pgsize_bitmap,
+			   vfio_container_common_pgsizes(container, NULL));
 	}
 	container_set_iova(container, &iova);
 	container->generation++;

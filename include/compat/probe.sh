@@ -74,8 +74,13 @@ ask()
 	shift
 	# Errors in an answer are found in a file called as the answer is.
 	awk -v "file=$name" '
-		function back() { if (inside) print "#line " NR + 1 " \"" file "\""; inside = 0 }
-		/^$/ { print; back(); next }
+		/^$/ {
+			print
+			if (inside)
+				print "#line " NR + 1 " \"" file "\""
+			inside = 0
+			next
+		}
 		/^ANSWER\(/ {
 			split($0, word, /[(), ]+/)
 			print "#line 1 \"" word[2] "." word[3] "\""

@@ -303,7 +303,7 @@ static void pin_waits_without_a_lock(struct kunit *test)
 
 		KUNIT_ASSERT_EQ(test, 0, map_bytes(test, HIGH_IOVA, vaddr, SZ_8K, RW));
 		/* It is not mapped any more, or not described by a struct page. */
-		KUNIT_EXPECT_EQ(test, -EINVAL, request_pin(fx->container, fx->emulated,
+		KUNIT_EXPECT_EQ(test, -EINVAL, call_external_pin(fx->container, fx->emulated,
 								 HIGH_IOVA, 1, RW, &page));
 		KUNIT_EXPECT_EQ(test, late.nr, 1U);
 		if (!late.unmap)
@@ -328,7 +328,7 @@ static void untouched_pages_are_pinned(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, map_bytes(test, HIGH_IOVA, vaddr, 40 * PAGE_SIZE, RW));
 	KUNIT_ASSERT_EQ(test, 0, map_bytes(test, HIGH_IOVA + 40 * PAGE_SIZE,
 					   vaddr + 40 * PAGE_SIZE, 60 * PAGE_SIZE, RW));
-	KUNIT_ASSERT_EQ(test, 100, request_pin(fx->container, fx->emulated, HIGH_IOVA, 100,
+	KUNIT_ASSERT_EQ(test, 100, call_external_pin(fx->container, fx->emulated, HIGH_IOVA, 100,
 						     RW, pages));
 	KUNIT_EXPECT_EQ(test, user_locked_vm(), fx->locked_vm + 100);
 	for (i = 0; i < 100; i++)

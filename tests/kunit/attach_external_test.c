@@ -18,14 +18,14 @@ static int take_vaddr(struct kunit *test, u64 iova, unsigned int npages, u64 *si
 {
 	struct fixture *fx = test->priv;
 
-	return request_invalidate(fx->container, iova, npages * PAGE_SIZE, false, size);
+	return call_vaddr_invalidate(fx->container, iova, npages * PAGE_SIZE, false, size);
 }
 
 static int give_vaddr(struct kunit *test, u64 iova, u64 size)
 {
 	struct fixture *fx = test->priv;
 
-	return request_map(fx->container, iova, fx->vaddr, size, 0, true);
+	return call_map_dma(fx->container, iova, fx->vaddr, size, 0, true);
 }
 
 /* All addresses of a range go at once, or none; mappings are not cut. */
@@ -42,7 +42,7 @@ static void addresses_are_taken_all_or_none(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, take_vaddr(test, HIGH_IOVA, HIGH_PAGES, &size));
 	KUNIT_EXPECT_EQ(test, size, (u64)HIGH_PAGES * PAGE_SIZE);
 	/* The lower one keeps its address, for the higher one has none to take. */
-	KUNIT_EXPECT_EQ(test, -EINVAL, request_invalidate(fx->container, LOW_IOVA, all, false,
+	KUNIT_EXPECT_EQ(test, -EINVAL, call_vaddr_invalidate(fx->container, LOW_IOVA, all, false,
 							     &size));
 	KUNIT_EXPECT_EQ(test, size, 0ULL);
 	KUNIT_EXPECT_EQ(test, fx->container->tree.vaddr_invalid, 1U);
@@ -137,21 +137,21 @@ static void bad_pins_are_refused(struct kunit *test)
 
 	KUNIT_ASSERT_EQ(test, 0, attach_emulated(test));
 	map_both(test);
-	KUNIT_EXPECT_EQ(test, -EINVAL, request_pin(fx->container, fx->emulated, LOW_IOVA, 0,
+	KUNIT_EXPECT_EQ(test, -EINVAL, call_external_pin(fx->container, fx->emulated, LOW_IOVA, 0,
 							 RW, pages));
-	KUNIT_EXPECT_EQ(test, -EINVAL, request_pin(fx->container, fx->emulated, LOW_IOVA, 1,
+	KUNIT_EXPECT_EQ(test, -EINVAL, call_external_pin(fx->container, fx->emulated, LOW_IOVA, 1,
 							 RW, NULL));
-	KUNIT_EXPECT_EQ(test, -EOVERFLOW, request_pin(fx->container, fx->emulated,
+	KUNIT_EXPECT_EQ(test, -EOVERFLOW, call_external_pin(fx->container, fx->emulated,
 							    U64_MAX - PAGE_SIZE + 1, 2, RW,
 							    pages));
-	KUNIT_EXPECT_EQ(test, -EINVAL, request_pin(fx->container, fx->emulated,
+	KUNIT_EXPECT_EQ(test, -EINVAL, call_external_pin(fx->container, fx->emulated,
 							 end - PAGE_SIZE, 2, RW, pages));
-	KUNIT_EXPECT_EQ(test, -EPERM, request_pin(fx->container, fx->emulated, HIGH_IOVA, 1,
+	KUNIT_EXPECT_EQ(test, -EPERM, call_external_pin(fx->container, fx->emulated, HIGH_IOVA, 1,
 							RW, pages));
 	expect_iommu_pins(test, 0, 0);
 	/* Who could not be told of an unmap may not pin. */
 	vfio_external_unregister(fx->container, &fx->device);
-	KUNIT_EXPECT_EQ(test, -EINVAL, request_pin(fx->container, fx->emulated, LOW_IOVA, 1,
+	KUNIT_EXPECT_EQ(test, -EINVAL, call_external_pin(fx->container, fx->emulated, LOW_IOVA, 1,
 							 RW, pages));
 	vfio_external_register(fx->container, &fx->device);
 	expect_iommu_pins(test, 0, 0);
@@ -435,7 +435,7 @@ static void dirty_bitmap_is_void_when_the_smallest_page_changes(struct kunit *te
 	KUNIT_ASSERT_EQ(test, 0, vfio_dirty_start(fx->container));
 	detach(test, 1);
 	KUNIT_EXPECT_EQ(test, -EINVAL, vfio_dirty_get(fx->container, 0, SZ_4K, &by_4k));
-	KUNIT_EXPECT_EQ(test, -EINVAL, request_unmap(fx->container, 0, SZ_4K, false, &by_4k,
+	KUNIT_EXPECT_EQ(test, -EINVAL, call_unmap_dma(fx->container, 0, SZ_4K, false, &by_4k,
 						      &unmapped));
 	vfio_dirty_stop(fx->container);
 	KUNIT_ASSERT_EQ(test, 0, vfio_dirty_start(fx->container));

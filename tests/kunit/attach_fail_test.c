@@ -152,14 +152,14 @@ static void no_attach_while_addresses_are_exchanged(struct kunit *test)
 
 	must_attach(test, 0, &plain);
 	map_both(test);
-	KUNIT_ASSERT_EQ(test, 0, request_invalidate(fx->container, HIGH_IOVA,
+	KUNIT_ASSERT_EQ(test, 0, call_vaddr_invalidate(fx->container, HIGH_IOVA,
 						       HIGH_PAGES * PAGE_SIZE, false, &size));
 	before = state_of(test);
 	KUNIT_EXPECT_EQ(test, -EBUSY, attach(test, 1, &plain));
 	KUNIT_EXPECT_EQ(test, -EBUSY, attach(test, 1, &incoherent));
 	KUNIT_EXPECT_EQ(test, -EBUSY, attach_emulated(test));
 	expect_state(test, &before, "attach");
-	KUNIT_ASSERT_EQ(test, 0, request_update(fx->container, HIGH_IOVA,
+	KUNIT_ASSERT_EQ(test, 0, call_vaddr_update(fx->container, HIGH_IOVA,
 						   fx->vaddr + LOW_PAGES * PAGE_SIZE, size));
 	must_attach(test, 1, &incoherent);
 	expect_both_in_two_domains(test);
@@ -379,7 +379,7 @@ static void failed_pin_changes_nothing(struct kunit *test)
 		int ret;
 
 		fault_nth(nth);
-		ret = request_pin(fx->container, fx->emulated, LOW_IOVA, LOW_PAGES, RW,
+		ret = call_external_pin(fx->container, fx->emulated, LOW_IOVA, LOW_PAGES, RW,
 					pages);
 		came = fault_end();
 		failed += ret < 0;
@@ -407,8 +407,8 @@ static void vaddr_and_detach_need_no_memory(struct kunit *test)
 	must_attach(test, 1, &incoherent);
 	map_both(test);
 	fault_all();
-	taken = request_invalidate(fx->container, 0, 0, true, &size);
-	given = request_update(fx->container, LOW_IOVA, fx->vaddr, LOW_PAGES * PAGE_SIZE);
+	taken = call_vaddr_invalidate(fx->container, 0, 0, true, &size);
+	given = call_vaddr_update(fx->container, LOW_IOVA, fx->vaddr, LOW_PAGES * PAGE_SIZE);
 	without = fx->container->tree.vaddr_invalid;
 	detach(test, 0);
 	detach(test, 1);

@@ -77,7 +77,7 @@ void pin_low(struct kunit *test, struct iommu_group *group, unsigned int npages)
 	unsigned int i;
 
 	KUNIT_ASSERT_EQ(test, (int)npages,
-			request_pin(fx->container, group, LOW_IOVA, npages, RW, pages));
+			call_external_pin(fx->container, group, LOW_IOVA, npages, RW, pages));
 	fx->pinned = npages;
 	for (i = 0; i < npages; i++)
 		KUNIT_ASSERT_PTR_EQ(test, pages[i], fx->pages[i]);

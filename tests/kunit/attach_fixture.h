@@ -161,7 +161,7 @@ static inline int map_bytes(struct kunit *test, u64 iova, unsigned long vaddr, u
 {
 	struct fixture *fx = test->priv;
 
-	return request_map(fx->container, iova, vaddr, size, prot, false);
+	return call_map_dma(fx->container, iova, vaddr, size, prot, false);
 }
 
 static inline int map_low(struct kunit *test)
@@ -190,7 +190,7 @@ static inline void must_unmap(struct kunit *test, u64 iova, u64 size)
 	struct fixture *fx = test->priv;
 	u64 unmapped = 0;
 
-	KUNIT_ASSERT_EQ(test, 0, request_unmap(fx->container, iova, size, false, NULL,
+	KUNIT_ASSERT_EQ(test, 0, call_unmap_dma(fx->container, iova, size, false, NULL,
 						&unmapped));
 	KUNIT_ASSERT_EQ(test, unmapped, size);
 }

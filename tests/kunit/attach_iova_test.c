@@ -168,7 +168,7 @@ static void cuts_are_described(struct kunit *test)
 		 iommu_group_id(group(1)));
 	down_read(&fx->container->lock);
 	for (i = 0; i < ARRAY_SIZE(ranges); i++) {
-		request_describe_cut(fx->container, ranges[i].first, ranges[i].last, &text);
+		call_cut_describe(fx->container, ranges[i].first, ranges[i].last, &text);
 		KUNIT_EXPECT_STREQ(test, text.s, ranges[i].want);
 	}
 	up_read(&fx->container->lock);

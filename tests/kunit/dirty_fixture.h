@@ -68,7 +68,7 @@ static inline int map(struct kunit *test, unsigned int first, unsigned int npage
 {
 	struct fixture *fx = test->priv;
 
-	return request_map(fx->container, page_iova(first), fx->vaddr, (u64)npages << PAGE_SHIFT,
+	return call_map_dma(fx->container, page_iova(first), fx->vaddr, (u64)npages << PAGE_SHIFT,
 			    RW, false);
 }
 
@@ -77,7 +77,7 @@ static inline u64 unmap_all(struct kunit *test)
 	struct fixture *fx = test->priv;
 	u64 unmapped = 0;
 
-	KUNIT_ASSERT_EQ(test, 0, request_unmap(fx->container, 0, 0, true, NULL, &unmapped));
+	KUNIT_ASSERT_EQ(test, 0, call_unmap_dma(fx->container, 0, 0, true, NULL, &unmapped));
 	return unmapped;
 }
 

@@ -119,7 +119,7 @@ static void mapping_goes(struct late_case *late)
 	u64 unmapped;
 
 	/* Not the one that an UNMAP owns. */
-	KUNIT_EXPECT_EQ(late->test, 0, request_unmap(fx->container, page_iova(64), SZ_4K, false,
+	KUNIT_EXPECT_EQ(late->test, 0, call_unmap_dma(fx->container, page_iova(64), SZ_4K, false,
 						      NULL, &unmapped));
 	KUNIT_EXPECT_EQ(late->test, unmapped, (u64)SZ_4K);
 }
@@ -236,7 +236,7 @@ static void unmap_waits_without_a_lock(struct kunit *test)
 		late_begin(test, &late, event);
 		request = late_request(&late);
 		KUNIT_EXPECT_EQ_MSG(test, event->unmap_ret,
-				    request_unmap(fx->container, BASE, SZ_64K, false, &request,
+				    call_unmap_dma(fx->container, BASE, SZ_64K, false, &request,
 						   &unmapped), "%s", event->name);
 		KUNIT_EXPECT_EQ(test, late.nr, 1U);
 		KUNIT_EXPECT_EQ_MSG(test, unmapped, event->unmap_ret ? 0 : 3 * (u64)PAGE_SIZE,
@@ -262,7 +262,7 @@ static void unmap_that_fails_brings_no_mapping_back(struct kunit *test)
 	late_begin(test, &late, &late_events[ARRAY_SIZE(late_events) - 1]);
 	late.faults.missing = 0;
 	request = late_request(&late);
-	KUNIT_EXPECT_EQ(test, -EFAULT, request_unmap(fx->container, BASE, SZ_64K, false,
+	KUNIT_EXPECT_EQ(test, -EFAULT, call_unmap_dma(fx->container, BASE, SZ_64K, false,
 						      &request, &unmapped));
 	KUNIT_EXPECT_EQ(test, late.nr, 1U);
 	late_end(&late);

@@ -137,7 +137,7 @@ static void unmap_reports_what_it_takes(struct kunit *test)
 	fill_bitmap(test);
 	want_mapping(fx, 5, 10, 100, false);
 	want_mapping(fx, 5, 110, 7, false);
-	KUNIT_ASSERT_EQ(test, 0, request_unmap(fx->container, page_iova(5), 150 * PAGE_SIZE, false,
+	KUNIT_ASSERT_EQ(test, 0, call_unmap_dma(fx->container, page_iova(5), 150 * PAGE_SIZE, false,
 						&request, &unmapped));
 	KUNIT_EXPECT_EQ(test, unmapped, 107 * (u64)PAGE_SIZE);
 	expect_bitmap(test, "unmap", 0, 0);
@@ -196,7 +196,7 @@ static void bad_requests_report_nothing(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, map(test, 0, 64));
 	fill_bitmap(test);
 	KUNIT_EXPECT_EQ(test, -EINVAL, vfio_dirty_get(fx->container, iova, size, &good));
-	KUNIT_EXPECT_EQ_MSG(test, -EINVAL, request_unmap(fx->container, iova, size, false, &good,
+	KUNIT_EXPECT_EQ_MSG(test, -EINVAL, call_unmap_dma(fx->container, iova, size, false, &good,
 							  &unmapped), "tracking is off");
 	KUNIT_EXPECT_EQ(test, unmapped, 0ULL);
 	KUNIT_ASSERT_EQ(test, 0, vfio_dirty_start(fx->container));
@@ -205,9 +205,9 @@ static void bad_requests_report_nothing(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EINVAL, vfio_dirty_get(fx->container, iova, size, &small));
 	KUNIT_EXPECT_EQ(test, -EINVAL, vfio_dirty_get(fx->container, iova + 1, size, &good));
 	KUNIT_EXPECT_EQ(test, -EINVAL, vfio_dirty_get(fx->container, iova, size - 1, &good));
-	KUNIT_EXPECT_EQ(test, -EINVAL, request_unmap(fx->container, iova, size, false, &large,
+	KUNIT_EXPECT_EQ(test, -EINVAL, call_unmap_dma(fx->container, iova, size, false, &large,
 						      &unmapped));
-	KUNIT_EXPECT_EQ(test, -EINVAL, request_unmap(fx->container, iova, size, false, &small,
+	KUNIT_EXPECT_EQ(test, -EINVAL, call_unmap_dma(fx->container, iova, size, false, &small,
 						      &unmapped));
 	expect_bitmap(test, "refused", 0, 0);
 	want_mapping(fx, 0, 0, 64, false);
@@ -249,7 +249,7 @@ static void missing_user_memory_loses_no_dirty_page(struct kunit *test)
 		KUNIT_EXPECT_EQ_MSG(test, -EFAULT, get_at(test, 0, SPACE_PAGES, offset),
 				    "round %u", i);
 		KUNIT_EXPECT_EQ_MSG(test, -EFAULT,
-				    request_unmap(fx->container, BASE,
+				    call_unmap_dma(fx->container, BASE,
 						   (u64)SPACE_PAGES << PAGE_SHIFT, false,
 						   &request, &unmapped), "round %u", i);
 		KUNIT_EXPECT_EQ(test, unmapped, (u64)PAGE_SIZE);
@@ -334,12 +334,12 @@ static void mapping_of_too_many_pages_is_not_tracked(struct kunit *test)
 
 	/* Without a domain, so that nobody asks for its memory. */
 	list_del_init(&fx->domain.next);
-	KUNIT_ASSERT_EQ(test, 0, request_map(fx->container, SZ_1T, SZ_4K, size, RW, false));
+	KUNIT_ASSERT_EQ(test, 0, call_map_dma(fx->container, SZ_1T, SZ_4K, size, RW, false));
 	KUNIT_EXPECT_EQ(test, -EINVAL, vfio_dirty_start(fx->container));
 	KUNIT_EXPECT_FALSE(test, fx->container->dirty_tracking);
 	KUNIT_EXPECT_EQ(test, unmap_all(test), size);
 	KUNIT_ASSERT_EQ(test, 0, vfio_dirty_start(fx->container));
-	KUNIT_EXPECT_EQ(test, -EINVAL, request_map(fx->container, SZ_1T, SZ_4K, size, RW, false));
+	KUNIT_EXPECT_EQ(test, -EINVAL, call_map_dma(fx->container, SZ_1T, SZ_4K, size, RW, false));
 	KUNIT_EXPECT_EQ(test, unmap_all(test), 0ULL);
 	KUNIT_EXPECT_EQ(test, fx->container->tree.avail, (unsigned int)ENTRIES);
 	list_add(&fx->domain.next, &fx->container->domains);

@@ -39,7 +39,7 @@ static void domain_init(struct vfio_domain *domain, struct mock_iommu *mock,
 static void domain_map(struct kunit *test, struct vfio_domain *domain, u64 iova, size_t size,
 		       u64 shift)
 {
-	KUNIT_ASSERT_EQ(test, 0, vfio_domain_map(test->priv, domain, iova, MMIO + shift + iova,
+	KUNIT_ASSERT_EQ(test, 0, call_domain_map(test->priv, domain, iova, MMIO + shift + iova,
 						 size, IOMMU_READ));
 }
 
@@ -475,7 +475,7 @@ static void tables_are_noted_or_not_made(struct kunit *test)
 	domain_init(&domain, mock, flavour);
 	for (nth = 1; came; nth++) {
 		fault_nth(nth);
-		ret = vfio_domain_map(test->priv, &domain, SZ_1G - SZ_1M, MMIO + SZ_1G - SZ_1M,
+		ret = call_domain_map(test->priv, &domain, SZ_1G - SZ_1M, MMIO + SZ_1G - SZ_1M,
 				      SZ_4M, IOMMU_READ);
 		came = fault_end();
 		if (!ret) {

@@ -116,7 +116,7 @@ static int request_call(void *data)
 	char byte;
 
 	if (r->what >= UNMAP)
-		r->ret = request_unmap(container, 0, 0, true, NULL, &r->unmapped);
+		r->ret = call_unmap_dma(container, 0, 0, true, NULL, &r->unmapped);
 	else if (r->what == MAP)
 		r->ret = map_pages(r->fx, NEW_IOVA, 0, 4, RW);
 	else if (r->what == PIN)

@@ -93,7 +93,7 @@ void start(struct kunit *test, struct request *r);
 
 static inline int pin_at(struct fixture *fx, u64 iova, int npages, int prot, struct page **pages)
 {
-	return request_pin(fx->container, fx->group, iova, npages, prot, pages);
+	return call_external_pin(fx->container, fx->group, iova, npages, prot, pages);
 }
 
 static inline int copy_at(struct fixture *fx, u64 iova, void *data, size_t count, bool write)
@@ -104,7 +104,7 @@ static inline int copy_at(struct fixture *fx, u64 iova, void *data, size_t count
 static inline int map_pages(struct fixture *fx, u64 iova, unsigned int first, unsigned int npages,
 			    int prot)
 {
-	return request_map(fx->container, iova, fx->vaddr + first * PAGE_SIZE,
+	return call_map_dma(fx->container, iova, fx->vaddr + first * PAGE_SIZE,
 			    npages * PAGE_SIZE, prot, false);
 }
 
@@ -113,7 +113,7 @@ static inline void must_unmap_only(struct kunit *test, u64 iova, u64 size, u64 w
 	struct fixture *fx = test->priv;
 	u64 unmapped = 0;
 
-	KUNIT_ASSERT_EQ(test, 0, request_unmap(fx->container, iova, size, !size, NULL,
+	KUNIT_ASSERT_EQ(test, 0, call_unmap_dma(fx->container, iova, size, !size, NULL,
 						&unmapped));
 	KUNIT_ASSERT_EQ(test, unmapped, want);
 }

@@ -315,7 +315,7 @@ static void what_is_not_unmapped_is_not_kept(struct kunit *test)
 
 	KUNIT_ASSERT_EQ(test, 0, vfio_dirty_start(fx->container));
 	pin_for_good(test);
-	KUNIT_EXPECT_EQ(test, -EFAULT, request_unmap(fx->container, LOW_IOVA, LOW_SIZE, false,
+	KUNIT_EXPECT_EQ(test, -EFAULT, call_unmap_dma(fx->container, LOW_IOVA, LOW_SIZE, false,
 						      &nowhere, &unmapped));
 	KUNIT_EXPECT_NULL(test, kept(fx));
 	expect_user_pins(test, LATE_FIRST, LATE_FIRST + LATE_PAGES, LATE_PAGES);
@@ -343,7 +343,7 @@ static void kept_pages_are_charged_once(struct kunit *test)
 	down_write(&fx->container->lock);
 	KUNIT_EXPECT_EQ(test, -ENOMEM,
 			vfio_fill_locked(fx->container, vfio_dma_tree_first(&fx->container->tree,
-									 LOW_IOVA, LOW_IOVA)));
+									    LOW_IOVA, LOW_IOVA)));
 	/* So the group stays out. */
 	list_del(&fx->domain.next);
 	up_write(&fx->container->lock);

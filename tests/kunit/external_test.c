@@ -340,11 +340,11 @@ static void nobody_pins_while_addresses_are_exchanged(struct kunit *test)
 
 	vfio_container_detach(fx->container, fx->group);
 	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, LOW_IOVA, 0, LOW_PAGES, RW));
-	KUNIT_ASSERT_EQ(test, 0, request_invalidate(fx->container, LOW_IOVA, LOW_SIZE, false,
+	KUNIT_ASSERT_EQ(test, 0, call_vaddr_invalidate(fx->container, LOW_IOVA, LOW_SIZE, false,
 						       &size));
 	KUNIT_EXPECT_EQ(test, -EBUSY, pin_at(fx, LOW_IOVA, 1, RW, &page));
 	KUNIT_EXPECT_EQ(test, -EBUSY, copy_at(fx, LOW_IOVA, &byte, 1, true));
-	KUNIT_ASSERT_EQ(test, 0, request_update(fx->container, LOW_IOVA, fx->vaddr, LOW_SIZE));
+	KUNIT_ASSERT_EQ(test, 0, call_vaddr_update(fx->container, LOW_IOVA, fx->vaddr, LOW_SIZE));
 	KUNIT_EXPECT_EQ(test, 0, copy_at(fx, LOW_IOVA, &byte, 1, true));
 	KUNIT_EXPECT_EQ(test, 1, pin_at(fx, LOW_IOVA, 1, RW, &page));
 	vfio_external_unpin(fx->container, LOW_IOVA, 1);

@@ -97,7 +97,7 @@ static inline int map(struct kunit *test, u64 iova, unsigned long vaddr, unsigne
 {
 	struct fixture *fx = test->priv;
 
-	return request_map(fx->container, iova, vaddr, (u64)npages << PAGE_SHIFT, prot, false);
+	return call_map_dma(fx->container, iova, vaddr, (u64)npages << PAGE_SHIFT, prot, false);
 }
 
 static inline int map_all(struct kunit *test, u64 iova, int prot)
@@ -111,7 +111,7 @@ static inline int unmap(struct kunit *test, u64 iova, u64 size, bool all, u64 *u
 {
 	struct fixture *fx = test->priv;
 
-	return request_unmap(fx->container, iova, size, all, NULL, unmapped);
+	return call_unmap_dma(fx->container, iova, size, all, NULL, unmapped);
 }
 
 static inline void expect_unmap(struct kunit *test, u64 iova, unsigned int npages)

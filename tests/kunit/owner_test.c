@@ -113,14 +113,14 @@ static int map_low(void *data)
 {
 	struct fixture *fx = data;
 
-	return request_map(fx->container, LOW_IOVA, fx->vaddr, LOW_SIZE, RW, false);
+	return call_map_dma(fx->container, LOW_IOVA, fx->vaddr, LOW_SIZE, RW, false);
 }
 
 static int map_high(void *data)
 {
 	struct fixture *fx = data;
 
-	return request_map(fx->container, HIGH_IOVA, fx->vaddr + LOW_SIZE,
+	return call_map_dma(fx->container, HIGH_IOVA, fx->vaddr + LOW_SIZE,
 			    HIGH_PAGES * PAGE_SIZE, RW, false);
 }
 
@@ -129,7 +129,7 @@ static u64 unmap_all(struct kunit *test)
 	struct fixture *fx = test->priv;
 	u64 unmapped = 0;
 
-	KUNIT_ASSERT_EQ(test, 0, request_unmap(fx->container, 0, 0, true, NULL, &unmapped));
+	KUNIT_ASSERT_EQ(test, 0, call_unmap_dma(fx->container, 0, 0, true, NULL, &unmapped));
 	return unmapped;
 }
 
@@ -178,7 +178,7 @@ static void nothing_is_pinned_of_a_dead_owner(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, map_low(fx));
 	dma = find(fx, LOW_IOVA);
 	lend(fx, dma, dead);
-	KUNIT_EXPECT_EQ(test, -ENODEV, request_pin(fx->container, NULL, LOW_IOVA, 1, RW,
+	KUNIT_EXPECT_EQ(test, -ENODEV, call_external_pin(fx->container, NULL, LOW_IOVA, 1, RW,
 							 &page));
 	KUNIT_EXPECT_EQ(test, -EPERM, vfio_external_rw(fx->container, LOW_IOVA, &byte, 1, true));
 	add_iommu(test);
@@ -250,7 +250,7 @@ static int give_low(void *data)
 {
 	struct fixture *fx = data;
 
-	return request_map(fx->container, LOW_IOVA, fx->vaddr, LOW_SIZE, 0, true);
+	return call_map_dma(fx->container, LOW_IOVA, fx->vaddr, LOW_SIZE, 0, true);
 }
 
 static void take_low(struct kunit *test)
@@ -258,7 +258,7 @@ static void take_low(struct kunit *test)
 	struct fixture *fx = test->priv;
 	u64 size = 0;
 
-	KUNIT_ASSERT_EQ(test, 0, request_invalidate(fx->container, LOW_IOVA, LOW_SIZE, false,
+	KUNIT_ASSERT_EQ(test, 0, call_vaddr_invalidate(fx->container, LOW_IOVA, LOW_SIZE, false,
 						       &size));
 	KUNIT_ASSERT_EQ(test, size, (u64)LOW_SIZE);
 }
@@ -378,7 +378,7 @@ static void memory_is_the_owners_in_any_thread(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, map_low(fx));
 	dma = find(fx, LOW_IOVA);
 	user_mem_return();
-	pinned = request_pin(fx->container, NULL, LOW_IOVA, 4, RW, pages);
+	pinned = call_external_pin(fx->container, NULL, LOW_IOVA, 4, RW, pages);
 	user_mem_borrow();
 	KUNIT_ASSERT_EQ(test, pinned, 4);
 	KUNIT_EXPECT_EQ(test, memcmp(pages, fx->pages, sizeof(pages)), 0);
@@ -446,9 +446,9 @@ static void closed_container_takes_no_mapping(struct kunit *test)
 	vfio_external_unregister(closed, &fx->device);
 	vfio_container_destroy(closed);
 	KUNIT_EXPECT_EQ(test, -ENODEV, map_low(fx));
-	KUNIT_EXPECT_EQ(test, -ENODEV, request_map(closed, BIT_ULL(50), fx->vaddr, LOW_SIZE, RW,
+	KUNIT_EXPECT_EQ(test, -ENODEV, call_map_dma(closed, BIT_ULL(50), fx->vaddr, LOW_SIZE, RW,
 						    false));
-	KUNIT_EXPECT_EQ(test, 0, request_unmap(closed, 0, 0, true, NULL, &unmapped));
+	KUNIT_EXPECT_EQ(test, 0, call_unmap_dma(closed, 0, 0, true, NULL, &unmapped));
 	KUNIT_EXPECT_EQ(test, unmapped, 0ULL);
 	vfio_container_put(closed);
 

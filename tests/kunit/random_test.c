@@ -109,7 +109,7 @@ static void try_map(struct walk *w)
 
 	broken = break_iommu(w);
 	fault_nth(one_in(w, 3) ? 1 + below(w, 8) : 0);
-	ret = request_map(w->container, cell_iova(first), w->vaddr + mem * PAGE_SIZE,
+	ret = call_map_dma(w->container, cell_iova(first), w->vaddr + mem * PAGE_SIZE,
 			   (u64)npages * PAGE_SIZE, prot, false);
 	failed = fault_end();
 	if (broken) {
@@ -153,7 +153,7 @@ static void try_unmap(struct walk *w)
 	snapshot_dirty(w, dirty);
 
 	fault_nth(one_in(w, 3) ? 1 + below(w, 4) : 0);
-	ret = request_unmap(w->container, all ? 0 : cell_iova(first),
+	ret = call_unmap_dma(w->container, all ? 0 : cell_iova(first),
 			     all ? 0 : (u64)npages * PAGE_SIZE, all,
 			     with_bitmap ? &request : NULL, &unmapped);
 	fault_end();
@@ -268,7 +268,7 @@ static void try_pin(struct walk *w)
 			expected = -EPERM;
 	}
 	fault_nth(one_in(w, 3) ? 1 + below(w, 8) : 0);
-	ret = request_pin(w->container, w->emulated, cell_iova(first), npages, prot, pages);
+	ret = call_external_pin(w->container, w->emulated, cell_iova(first), npages, prot, pages);
 	failed = fault_end();
 	if (failed && ret == -ENOMEM)
 		expected = ret;
@@ -341,12 +341,12 @@ static void try_vaddr(struct walk *w)
 	npages = m->npages;
 	fault_nth(one_in(w, 3) ? 1 : 0);
 	if (m->no_vaddr || one_in(w, 4)) {
-		ret = request_update(w->container, cell_iova(first),
+		ret = call_vaddr_update(w->container, cell_iova(first),
 					w->vaddr + m->mem * PAGE_SIZE, (u64)npages * PAGE_SIZE);
 		expected = m->no_vaddr ? 0 : -EINVAL;
 		m->no_vaddr = false;
 	} else {
-		ret = request_invalidate(w->container, cell_iova(first),
+		ret = call_vaddr_invalidate(w->container, cell_iova(first),
 					    (u64)npages * PAGE_SIZE, false, &size);
 		expected = w->has_emulated ? -EBUSY : 0;
 		m->no_vaddr = !expected;

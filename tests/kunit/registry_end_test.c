@@ -217,7 +217,7 @@ static void what_outlives_the_process_is_used(struct kunit *test)
 	detach(test, 0, 0);
 	expect_charge(test, 202);
 	vfio_external_register(fx->container[0], &fx->device);
-	KUNIT_ASSERT_EQ(test, 1, request_pin(fx->container[0], fx->emulated, 0, 1, RW,
+	KUNIT_ASSERT_EQ(test, 1, call_external_pin(fx->container[0], fx->emulated, 0, 1, RW,
 						   &page));
 	KUNIT_EXPECT_PTR_EQ(test, page, fx->pages[700]);
 	attach(test, 0, 0, &vtd);
@@ -235,8 +235,8 @@ static void what_outlives_the_process_is_used(struct kunit *test)
 	vfio_external_unregister(fx->container[0], &fx->device);
 	vfio_container_detach(fx->container[0], fx->emulated);
 
-	KUNIT_ASSERT_EQ(test, 0, request_invalidate(fx->container[0], 0, 0, true, &bytes));
-	KUNIT_ASSERT_EQ(test, 0, request_map(fx->container[0], SZ_1G, vaddr_of(test, 500),
+	KUNIT_ASSERT_EQ(test, 0, call_vaddr_invalidate(fx->container[0], 0, 0, true, &bytes));
+	KUNIT_ASSERT_EQ(test, 0, call_map_dma(fx->container[0], SZ_1G, vaddr_of(test, 500),
 					      2 * PAGE_SIZE, 0, true));
 	expect_charge(test, 2);
 	must_unmap(test, 0, SZ_1G, 2);

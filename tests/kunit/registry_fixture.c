@@ -32,7 +32,8 @@ static const struct vfio_device_ops device_ops = {
 
 struct vfio_type1_container *open_container(struct kunit *test, bool strict)
 {
-	struct vfio_type1_container *container = vfio_container_create(VFIO_CONTAINER_V2 | (strict ? VFIO_CONTAINER_STRICT : 0));
+	struct vfio_type1_container *container =
+		vfio_container_create(VFIO_CONTAINER_V2 | (strict ? VFIO_CONTAINER_STRICT : 0));
 
 	KUNIT_ASSERT_FALSE(test, IS_ERR(container));
 	return container;

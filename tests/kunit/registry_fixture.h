@@ -118,7 +118,7 @@ static inline int map_prot(struct kunit *test, unsigned int c, u64 iova, unsigne
 {
 	struct fixture *fx = test->priv;
 
-	return request_map(fx->container[c], iova, vaddr_of(test, page), (u64)npages * PAGE_SIZE,
+	return call_map_dma(fx->container[c], iova, vaddr_of(test, page), (u64)npages * PAGE_SIZE,
 			    prot, false);
 }
 
@@ -133,7 +133,7 @@ static inline void must_unmap(struct kunit *test, unsigned int c, u64 iova, unsi
 	u64 size = (u64)npages * PAGE_SIZE, unmapped = 0;
 	struct fixture *fx = test->priv;
 
-	KUNIT_ASSERT_EQ(test, 0, request_unmap(fx->container[c], iova, size, false, NULL,
+	KUNIT_ASSERT_EQ(test, 0, call_unmap_dma(fx->container[c], iova, size, false, NULL,
 						&unmapped));
 	KUNIT_ASSERT_EQ(test, unmapped, size);
 }

@@ -119,7 +119,7 @@ static void pages_that_users_wrote_are_dirty(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, vfio_container_attach_emulated(fx->container[0], fx->emulated));
 	vfio_external_register(fx->container[0], &fx->device);
 	KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 4, 10));
-	KUNIT_ASSERT_EQ(test, 1, request_pin(fx->container[0], fx->emulated, 0, 1, RW,
+	KUNIT_ASSERT_EQ(test, 1, call_external_pin(fx->container[0], fx->emulated, 0, 1, RW,
 						   &page));
 	expect_dirty(test, 0, NPAGES, false);
 	vfio_external_unpin(fx->container[0], 0, 1);
@@ -150,7 +150,7 @@ static void in_kernel_users_share_pins_and_charge(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, vfio_container_attach_emulated(fx->container[0], fx->emulated));
 	vfio_external_register(fx->container[0], &fx->device);
 	KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 4, 10));
-	KUNIT_ASSERT_EQ(test, 1, request_pin(fx->container[0], fx->emulated, 0, 1, RW,
+	KUNIT_ASSERT_EQ(test, 1, call_external_pin(fx->container[0], fx->emulated, 0, 1, RW,
 						   &page));
 	KUNIT_EXPECT_PTR_EQ(test, page, fx->pages[4]);
 	expect_region_pins(test, 0, 20, 1);
@@ -190,10 +190,10 @@ static void addresses_can_be_exchanged(struct kunit *test)
 	make_memory(test, EIGHTS);
 	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
 	KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 4, 10));
-	KUNIT_ASSERT_EQ(test, 0, request_invalidate(fx->container[0], 0, 10 * PAGE_SIZE, false,
+	KUNIT_ASSERT_EQ(test, 0, call_vaddr_invalidate(fx->container[0], 0, 10 * PAGE_SIZE, false,
 						       &bytes));
 	KUNIT_EXPECT_EQ(test, -EBUSY, unreg(test, 0, 0, 20));
-	KUNIT_ASSERT_EQ(test, 0, request_map(fx->container[0], 0, vaddr_of(test, 500),
+	KUNIT_ASSERT_EQ(test, 0, call_map_dma(fx->container[0], 0, vaddr_of(test, 500),
 					      10 * PAGE_SIZE, 0, true));
 	/* The memory is what it was, and charged once. */
 	expect_charge(test, 20);
@@ -218,14 +218,14 @@ static void a_new_owner_is_charged_for_a_mapping(struct kunit *test)
 	make_memory(test, EIGHTS);
 	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
 	KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 4, 10));
-	KUNIT_ASSERT_EQ(test, 0, request_invalidate(container, 0, 10 * PAGE_SIZE, false,
+	KUNIT_ASSERT_EQ(test, 0, call_vaddr_invalidate(container, 0, 10 * PAGE_SIZE, false,
 						       &bytes));
 	/* As if the other process had done that. */
 	dma = vfio_dma_tree_first(&container->tree, 0, U64_MAX);
 	mmdrop(dma->owner.mm);
 	dma->owner.mm = other;
 	only_region(test)->owner.mm = other;
-	KUNIT_EXPECT_EQ(test, 0, request_map(container, 0, vaddr_of(test, 4), 10 * PAGE_SIZE, 0,
+	KUNIT_EXPECT_EQ(test, 0, call_map_dma(container, 0, vaddr_of(test, 4), 10 * PAGE_SIZE, 0,
 					      true));
 	only_region(test)->owner.mm = mine;
 	KUNIT_EXPECT_PTR_EQ(test, dma->owner.mm, mine);

@@ -35,7 +35,7 @@ void request_case_exit(struct kunit *test);
 
 static inline int map_bytes(struct fixture *fx, u64 iova, u64 vaddr, u64 size)
 {
-	return request_map(fx->container, iova, vaddr, size, RW, false);
+	return call_map_dma(fx->container, iova, vaddr, size, RW, false);
 }
 
 static inline int map_pages(struct fixture *fx, u64 first, unsigned int npages)
@@ -45,12 +45,12 @@ static inline int map_pages(struct fixture *fx, u64 first, unsigned int npages)
 
 static inline int unmap_bytes(struct fixture *fx, u64 iova, u64 size, u64 *unmapped)
 {
-	return request_unmap(fx->container, iova, size, false, NULL, unmapped);
+	return call_unmap_dma(fx->container, iova, size, false, NULL, unmapped);
 }
 
 static inline int unmap_all(struct fixture *fx, u64 *unmapped)
 {
-	return request_unmap(fx->container, 0, 0, true, NULL, unmapped);
+	return call_unmap_dma(fx->container, 0, 0, true, NULL, unmapped);
 }
 
 #endif /* _TESTS_KUNIT_REQUEST_FIXTURE_H */

@@ -205,7 +205,7 @@ static void bad_unmap_is_refused(struct kunit *test)
 		u64 unmapped = 1;
 
 		KUNIT_EXPECT_EQ_MSG(test, bad[i].ret,
-				    request_unmap(fx->container, bad[i].iova, bad[i].size,
+				    call_unmap_dma(fx->container, bad[i].iova, bad[i].size,
 						   bad[i].all, NULL, &unmapped),
 				    "%s", bad[i].what);
 		KUNIT_EXPECT_EQ_MSG(test, refused(fx, bad[i].reason), count + 1, "%s",
@@ -266,9 +266,9 @@ static void map_asks_for_one_thing(struct kunit *test)
 {
 	struct fixture *fx = test->priv;
 
-	KUNIT_EXPECT_EQ(test, -EINVAL, request_map(fx->container, 0x2000, fx->vaddr, PAGE_SIZE, 0,
+	KUNIT_EXPECT_EQ(test, -EINVAL, call_map_dma(fx->container, 0x2000, fx->vaddr, PAGE_SIZE, 0,
 						    false));
-	KUNIT_EXPECT_EQ(test, -EINVAL, request_map(fx->container, 0x2000, fx->vaddr, PAGE_SIZE,
+	KUNIT_EXPECT_EQ(test, -EINVAL, call_map_dma(fx->container, 0x2000, fx->vaddr, PAGE_SIZE,
 						    IOMMU_READ, true));
 	KUNIT_EXPECT_EQ(test, fx->mock->nr_map, 0U);
 	KUNIT_EXPECT_TRUE(test, RB_EMPTY_ROOT(&fx->container->tree.root));
@@ -305,12 +305,12 @@ static void v1_takes_addresses_of_what_it_touches(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, 2, 4));
 	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, 6, 4));
 	/* Starts inside: nothing. */
-	KUNIT_EXPECT_EQ(test, 0, request_invalidate(fx->container, 3 * PAGE_SIZE, 7 * PAGE_SIZE,
+	KUNIT_EXPECT_EQ(test, 0, call_vaddr_invalidate(fx->container, 3 * PAGE_SIZE, 7 * PAGE_SIZE,
 						       false, &taken));
 	KUNIT_EXPECT_EQ(test, taken, 0ULL);
 	KUNIT_EXPECT_EQ(test, fx->container->tree.vaddr_invalid, 0U);
 	/* Ends inside: whole. */
-	KUNIT_EXPECT_EQ(test, 0, request_invalidate(fx->container, PAGE_SIZE, 2 * PAGE_SIZE,
+	KUNIT_EXPECT_EQ(test, 0, call_vaddr_invalidate(fx->container, PAGE_SIZE, 2 * PAGE_SIZE,
 						       false, &taken));
 	KUNIT_EXPECT_EQ(test, taken, 4 * (u64)PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, fx->container->tree.vaddr_invalid, 1U);
@@ -326,10 +326,10 @@ static void all_addresses_are_all(struct kunit *test)
 
 	KUNIT_ASSERT_EQ(test, 0, map_pages(fx, 2, 4));
 	KUNIT_ASSERT_EQ(test, 0, map_bytes(fx, U64_MAX - PAGE_SIZE + 1, fx->vaddr, PAGE_SIZE));
-	KUNIT_EXPECT_EQ(test, -EINVAL, request_invalidate(fx->container, 0, PAGE_SIZE, true,
+	KUNIT_EXPECT_EQ(test, -EINVAL, call_vaddr_invalidate(fx->container, 0, PAGE_SIZE, true,
 							     &taken));
 	KUNIT_EXPECT_EQ(test, taken, 0ULL);
-	KUNIT_EXPECT_EQ(test, 0, request_invalidate(fx->container, 0, 0, true, &taken));
+	KUNIT_EXPECT_EQ(test, 0, call_vaddr_invalidate(fx->container, 0, 0, true, &taken));
 	KUNIT_EXPECT_EQ(test, taken, 5 * (u64)PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, fx->container->tree.vaddr_invalid, 2U);
 }

@@ -34,7 +34,7 @@ static int request_call(void *data)
 	if (r->op == MAP)
 		r->ret = map_pages(r->fx, r->first, r->npages);
 	else if (r->op == UNMAP)
-		r->ret = request_unmap(r->fx->container, r->first * PAGE_SIZE,
+		r->ret = call_unmap_dma(r->fx->container, r->first * PAGE_SIZE,
 					r->npages * PAGE_SIZE, false, r->bitmap ? &dirty : NULL,
 					&r->unmapped);
 	else

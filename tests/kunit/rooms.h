@@ -42,8 +42,8 @@
 #include "vfio_watch.h"
 
 /* As the front door does it, which is not in the KUnit module. */
-static inline int request_map(struct vfio_type1_container *container, u64 iova, u64 vaddr,
-			      u64 size, int prot, bool set_vaddr)
+static inline int call_map_dma(struct vfio_type1_container *container, u64 iova, u64 vaddr,
+			       u64 size, int prot, bool set_vaddr)
 {
 	const struct vfio_map_request request = {
 		.iova = iova, .vaddr = vaddr, .size = size, .prot = prot, .set_vaddr = set_vaddr,
@@ -53,14 +53,14 @@ static inline int request_map(struct vfio_type1_container *container, u64 iova, 
 			   vfio_map_dma(container, &request);
 }
 
-static inline int request_update(struct vfio_type1_container *container, u64 iova, u64 vaddr,
-				 u64 size)
+static inline int call_vaddr_update(struct vfio_type1_container *container, u64 iova, u64 vaddr,
+				    u64 size)
 {
-	return request_map(container, iova, vaddr, size, 0, true);
+	return call_map_dma(container, iova, vaddr, size, 0, true);
 }
 
-static inline int request_unmap(struct vfio_type1_container *container, u64 iova, u64 size,
-				bool all, const struct vfio_dirty_request *dirty, u64 *unmapped)
+static inline int call_unmap_dma(struct vfio_type1_container *container, u64 iova, u64 size,
+				 bool all, const struct vfio_dirty_request *dirty, u64 *unmapped)
 {
 	const struct vfio_unmap_request request = {
 		.iova = iova, .size = size, .all = all, .dirty = dirty,
@@ -69,17 +69,17 @@ static inline int request_unmap(struct vfio_type1_container *container, u64 iova
 	return vfio_unmap_dma(container, &request, unmapped);
 }
 
-static inline int request_invalidate(struct vfio_type1_container *container, u64 iova, u64 size,
-				     bool all, u64 *invalidated)
+static inline int call_vaddr_invalidate(struct vfio_type1_container *container, u64 iova,
+					u64 size, bool all, u64 *invalidated)
 {
 	const struct vfio_unmap_request request = { .iova = iova, .size = size, .all = all };
 
 	return vfio_vaddr_invalidate(container, &request, invalidated);
 }
 
-static inline int request_domain_map(struct vfio_type1_container *container,
-				     struct vfio_domain *domain, u64 iova, phys_addr_t phys,
-				     size_t size, int prot)
+static inline int call_domain_map(struct vfio_type1_container *container,
+				  struct vfio_domain *domain, u64 iova, phys_addr_t phys,
+				  size_t size, int prot)
 {
 	const struct vfio_domain_piece piece = {
 		.iova = iova, .phys = phys, .size = size, .prot = prot,
@@ -88,14 +88,15 @@ static inline int request_domain_map(struct vfio_type1_container *container,
 	return vfio_domain_map(container, domain, &piece);
 }
 
-static inline void request_describe_cut(struct vfio_type1_container *container, u64 first,
-					u64 last, struct vfio_cut_text *text)
+static inline void call_cut_describe(struct vfio_type1_container *container, u64 first,
+				     u64 last, struct vfio_cut_text *text)
 {
 	vfio_cut_describe(container, NULL, (struct vfio_iova_span) { first, last }, text);
 }
 
-static inline int request_pin(struct vfio_type1_container *container, struct iommu_group *group,
-			      u64 iova, int npages, int prot, struct page **pages)
+static inline int call_external_pin(struct vfio_type1_container *container,
+				    struct iommu_group *group, u64 iova, int npages, int prot,
+				    struct page **pages)
 {
 	const struct vfio_external_want want = {
 		.iova = iova, .npages = npages, .prot = prot, .pages = pages,

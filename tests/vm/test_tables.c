@@ -52,7 +52,7 @@ static unsigned int assert_freed_late(unsigned int tables)
 	early = counter("early");
 	freed = counter("freed");
 	if (early || freed < tables)
-		fail_msg("tables freed: %u of %u, %u early, %u by a map; flushes: %u, %u with the hint",
+		fail_msg("tables: %u freed of %u, %u early, %u by a map; %u flushes, %u with hint",
 			 freed, tables, early, counter("replaced"), counter("flushes"),
 			 counter("hinted"));
 	return freed;
