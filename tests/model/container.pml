@@ -241,14 +241,14 @@ inline window_settle()
 	fi
 }
 
-/* vfio_unmap_empty() */
+/* vfio_empty() */
 inline unmap_empty(i)
 {
 	window_empty(i, false);
 	window_settle()
 }
 
-/* vfio_unmap_empty_all(): those in the tree, whatever their state. */
+/* vfio_empty_all(): those in the tree, whatever their state. */
 inline unmap_empty_all()
 {
 	for (k : 0 .. NR - 1) {

@@ -451,7 +451,7 @@ inline registry_kref_put(g)
 	}
 }
 
-/* registry_insert() */
+/* vfio_registry_insert() */
 inline registry_insert(g, r)
 {
 	atomic { !G.readers && !G.writer -> G.writer = ME }
@@ -459,7 +459,7 @@ inline registry_insert(g, r)
 	G.writer = 0
 }
 
-/* registry_remove(): unless it is mapped, and who asks wants to know that. */
+/* vfio_registry_remove(): unless it is mapped, and who asks wants to know that. */
 inline registry_remove(g, r, ask)
 {
 	atomic { !G.readers && !G.writer -> G.writer = ME }
@@ -586,7 +586,7 @@ inline registry_hold(c, whose)
 	fi
 }
 
-/* registry_enter(), registry_adopt() */
+/* vfio_registry_enter(), registry_adopt() */
 inline registry_enter(c, whose, adopt)
 {
 	C.used = true;
@@ -619,7 +619,7 @@ inline registry_enter(c, whose, adopt)
 	fi
 }
 
-/* registry_exit() */
+/* vfio_registry_exit() */
 inline registry_exit(g)
 {
 	unlock_registry(g);
@@ -863,7 +863,7 @@ inline notify(r, mark, end)
 	:: called & (1 << r) ->
 		if
 		:: end ->
-			/* vfio_registry_orphan() */
+			/* vfio_type1_queue() of registry->orphaned */
 			g = R.registry;
 			atomic {
 				NEVER(use_of_freed_region, !R.exists);
