@@ -105,6 +105,17 @@ static void written_pages_are_dirty_when_unmapped(struct kunit *test)
 	}
 }
 
+/* Some registered pages in a container that an in-kernel user has to itself. */
+static void map_for_user(struct kunit *test)
+{
+	struct fixture *fx = test->priv;
+
+	detach(test, 0, 0);
+	KUNIT_ASSERT_EQ(test, 0, vfio_container_attach_emulated(fx->container[0], fx->emulated));
+	vfio_external_register(fx->container[0], &fx->device);
+	KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 4, 10));
+}
+
 /* In-kernel users write to registered pages, too: when they unpin, or at once. */
 static void pages_that_users_wrote_are_dirty(struct kunit *test)
 {
@@ -115,10 +126,7 @@ static void pages_that_users_wrote_are_dirty(struct kunit *test)
 	make_memory(test, SINGLES);
 	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
 	clean(test, NPAGES);
-	detach(test, 0, 0);
-	KUNIT_ASSERT_EQ(test, 0, vfio_container_attach_emulated(fx->container[0], fx->emulated));
-	vfio_external_register(fx->container[0], &fx->device);
-	KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 4, 10));
+	map_for_user(test);
 	KUNIT_ASSERT_EQ(test, 1, call_external_pin(fx->container[0], fx->emulated, 0, 1, RW,
 						   &page));
 	expect_dirty(test, 0, NPAGES, false);
@@ -146,10 +154,7 @@ static void in_kernel_users_share_pins_and_charge(struct kunit *test)
 
 	make_memory(test, EIGHTS);
 	KUNIT_ASSERT_EQ(test, 0, reg(test, 0, 0, 20, false));
-	detach(test, 0, 0);
-	KUNIT_ASSERT_EQ(test, 0, vfio_container_attach_emulated(fx->container[0], fx->emulated));
-	vfio_external_register(fx->container[0], &fx->device);
-	KUNIT_ASSERT_EQ(test, 0, map(test, 0, 0, 4, 10));
+	map_for_user(test);
 	KUNIT_ASSERT_EQ(test, 1, call_external_pin(fx->container[0], fx->emulated, 0, 1, RW,
 						   &page));
 	KUNIT_EXPECT_PTR_EQ(test, page, fx->pages[4]);
